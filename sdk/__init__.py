@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from typing import Any
 
     from . import errors
+    from .adapter.metrics import Latency, MetricsReport
+    from .adapter.registry import register_adapter
+    from .adapter.types import EndpointState, EndpointStatus, JobState, JobStatus, Replicas, Resources
     from .client import Client
+    from .client.endpoint import Endpoint
+    from .client.job import Job
+    from .client.monitor import Watch
     from .compare.comparison import Comparison
     from .compare.workload import Workload
-    from .endpoint import Endpoint
+    from .dataplane.prediction import Prediction
     from .executor.plan import Plan
-    from .job import Job
-    from .metrics import Latency, MetricsReport
-    from .model import Model, model
-    from .monitor import Watch
     from .packaging.image import BuiltImage
-    from .prediction import Prediction
-    from .registry import register_adapter
-    from .types import EndpointState, EndpointStatus, JobState, JobStatus, Replicas, Resources
+    from .packaging.model import Model, model
 
     __version__: str
     _client = Client()
@@ -67,23 +67,23 @@ _HOMES = {
     "BuiltImage": "packaging.image",
     "Client": "client",
     "Comparison": "compare.comparison",
-    "Endpoint": "endpoint",
-    "EndpointState": "types",
-    "EndpointStatus": "types",
-    "Job": "job",
-    "JobState": "types",
-    "JobStatus": "types",
-    "Latency": "metrics",
-    "MetricsReport": "metrics",
-    "Model": "model",
+    "Endpoint": "client.endpoint",
+    "EndpointState": "adapter.types",
+    "EndpointStatus": "adapter.types",
+    "Job": "client.job",
+    "JobState": "adapter.types",
+    "JobStatus": "adapter.types",
+    "Latency": "adapter.metrics",
+    "MetricsReport": "adapter.metrics",
+    "Model": "packaging.model",
     "Plan": "executor.plan",
-    "Prediction": "prediction",
-    "Replicas": "types",
-    "Resources": "types",
-    "Watch": "monitor",
+    "Prediction": "dataplane.prediction",
+    "Replicas": "adapter.types",
+    "Resources": "adapter.types",
+    "Watch": "client.monitor",
     "Workload": "compare.workload",
-    "model": "model",
-    "register_adapter": "registry",
+    "model": "packaging.model",
+    "register_adapter": "adapter.registry",
 }
 _VERBS = frozenset({
     "build", "capabilities", "compare", "delete", "deploy", "doctor", "endpoint", "finalize", "gc", "job", "list",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdk.waiting import SystemClock
+from sdk.util.waiting import SystemClock
 
 
 class RecordingClock(SystemClock):

@@ -65,4 +65,4 @@ def test_every_rule_and_every_attacker_names_a_test() -> None:
 def test_what_is_not_there_is_noticed() -> None:
     assert not is_there("test_that_does_not_exist")
     assert not is_there("tests/test_nothing.py")
-    assert [] == named("| a rule without a test | `sdk/trust.py` |")
+    assert [] == named("| a rule without a test | `sdk/config/trust.py` |")

@@ -16,12 +16,12 @@ import msgspec
 
 from sdk import errors as errors_module
 from sdk.adapter import Capability, Support, TargetOptions
+from sdk.adapter.registry import adapters
+from sdk.adapter.rights import CallRights, KnowsRights
 from sdk.cli.app import build
 from sdk.compare.comparison import Comparison
 from sdk.config.rules import METRICS
 from sdk.config.schema import KEYS
-from sdk.registry import adapters
-from sdk.rights import CallRights, KnowsRights
 from tests.frameworks import page as frameworks
 
 if TYPE_CHECKING:

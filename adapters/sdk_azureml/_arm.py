@@ -9,10 +9,10 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from sdk import bounded, foreign
 from sdk.adapter import Operation
 from sdk.errors import NotFoundError, PlatformError
-from sdk.waiting import retry_after, seconds_ahead
+from sdk.util import bounded, foreign
+from sdk.util.waiting import retry_after, seconds_ahead
 
 from ._errors import PROVIDER, from_answer, from_transport, gone, of_operation
 from ._json import rows

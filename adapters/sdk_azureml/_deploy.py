@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Ack, Live, Ref
+from sdk.config.secrets import CLOUD
 from sdk.errors import AuthError, ConfigError, ConflictError
-from sdk.secrets import CLOUD
 
 from . import _bodies
 from ._arm import ML_API

@@ -8,8 +8,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdk.adapter.types import Check
 from sdk.errors import AuthError, QuotaError, SdkError
-from sdk.types import Check
 
 from . import _granted
 from ._deploy import AUTOSCALE_API
@@ -20,7 +20,7 @@ from ._storage import DATASTORE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sdk.prices import PriceRow
+    from sdk.adapter.prices import PriceRow
 
     from ._arm import Arm
     from ._images import Images

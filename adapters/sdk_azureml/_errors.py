@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
-from sdk import errors, foreign
-from sdk.waiting import retry_after
+from sdk import errors
+from sdk.util import foreign
+from sdk.util.waiting import retry_after
 
 from . import _rights
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from sdk.adapter.rights import CHECKED, rights_check, rights_unknown
 from sdk.errors import SdkError
-from sdk.rights import CHECKED, rights_check, rights_unknown
 
 from ._policy import places_of, rights_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sdk.types import Check
+    from sdk.adapter.types import Check
 
     from ._arm import Arm
     from ._rights import Right, Scope

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
-from sdk import foreign
 from sdk.adapter import Labels, Live, Ref
 from sdk.errors import AuthError, PlatformError
 from sdk.packaging.image import content_of, publish, published
+from sdk.util import foreign
 
 from . import _bodies
 from ._errors import PROVIDER, exists, from_answer, from_transport, gone

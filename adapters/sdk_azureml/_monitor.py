@@ -11,8 +11,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from sdk.metrics import Latency, MetricsReport
-from sdk.plane.lines import dated, read_line, select, start_failure
+from sdk.adapter.metrics import Latency, MetricsReport
+from sdk.adapter.shared.log_lines import dated, read_line, select, start_failure
 
 from ._errors import gone
 from ._json import moment, rows, table
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sdk.adapter import Live
-    from sdk.prices import PriceRow
-    from sdk.types import LogLine
+    from sdk.adapter.prices import PriceRow
+    from sdk.adapter.types import LogLine
 
     from ._arm import Arm
     from ._deploy import Deployments

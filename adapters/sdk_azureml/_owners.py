@@ -14,7 +14,7 @@ from sdk.errors import SecurityError
 from ._errors import PROVIDER
 
 if TYPE_CHECKING:
-    from sdk.identities import Identities
+    from sdk.adapter.identities import Identities
 
     from ._arm import Arm
     from .options import AzureMLOptions

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from sdk.adapter import Kind, Labels, Nature, Ref, Resource
+from sdk.adapter.shared.gateway_status import newest_tags
+from sdk.adapter.shared.uploads import DATA
+from sdk.adapter.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
+from sdk.config.secrets import CLOUD
 from sdk.errors import ConfigError
 from sdk.packaging.image import image_id
-from sdk.plane.status import newest_tags
-from sdk.plane.uploads import DATA
-from sdk.secrets import CLOUD
-from sdk.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
 
 from ._errors import PROVIDER, unsupported
 from ._json import table
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sdk.adapter import DeploymentSpec, EndpointSpec, JobSpec, Live
-    from sdk.types import Json
+    from sdk.adapter.types import Json
 
     from .options import AzureMLOptions
 

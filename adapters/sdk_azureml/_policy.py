@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sdk.rights import VERBS
+from sdk.adapter.rights import VERBS
 
 from ._names import group_path, workspace_path
 from ._rights import CALLS, RUNTIME, Right
@@ -16,7 +16,7 @@ from ._rights import CALLS, RUNTIME, Right
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdk.rights import PolicyForm, PolicyRole
+    from sdk.adapter.rights import PolicyForm, PolicyRole
 
     from ._rights import Scope
     from .options import AzureMLOptions

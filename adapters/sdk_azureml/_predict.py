@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
-from sdk import foreign
 from sdk.adapter import Invoker, Limits, ModelFault
+from sdk.dataplane.intermediaries import error_of_front, is_of_front
 from sdk.errors import (
     AuthError,
     NotFoundError,
@@ -24,8 +24,8 @@ from sdk.errors import (
     TimedOut,
     UnavailableError,
 )
-from sdk.front import error_of_front, is_of_front
-from sdk.waiting import retry_after
+from sdk.util import foreign
+from sdk.util.waiting import retry_after
 
 from ._errors import PROVIDER
 from ._where import ML_SCOPE

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sdk.adapter.prices import PriceRow
 from sdk.errors import ConfigError
-from sdk.prices import PriceRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from sdk.price_refresh import Get
+    from sdk.client.price_refresh import Get
 
 _URL = "https://prices.azure.com/api/retail/prices"
 _VERSION = "2023-01-01-preview"

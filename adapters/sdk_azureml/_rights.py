@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from sdk.rights import LISTS_OWN, READS_ENDPOINTS, TAKES_LEASES, neutral, row
+from sdk.adapter.rights import LISTS_OWN, READS_ENDPOINTS, TAKES_LEASES, neutral, row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdk.rights import CallRights, RightsRow
+    from sdk.adapter.rights import CallRights, RightsRow
 
 Scope = Literal["workspace", "group", "subscription"]
 

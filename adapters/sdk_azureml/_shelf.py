@@ -12,11 +12,11 @@ import functools
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from sdk import transfers
+from sdk.adapter.shared import transfers
+from sdk.adapter.shared.transfers import Meter
+from sdk.adapter.shared.uploads import Stored
 from sdk.errors import NotFoundError, ThrottledError, UnavailableError
-from sdk.plane.uploads import Stored
-from sdk.transfers import Meter
-from sdk.waiting import pause_after
+from sdk.util.waiting import pause_after
 
 from ._storage import DATASTORE, FOLDER
 
@@ -33,7 +33,7 @@ _PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # pauses before a request is retried
 
 
 class Shelf:
-    """A :class:`sdk.plane.uploads.RemoteFolder` in the workspace's blob storage.
+    """A :class:`sdk.adapter.shared.uploads.RemoteFolder` in the workspace's blob storage.
 
     Args:
         storage: The client of the blob storage.

@@ -6,12 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from sdk.instances import read_types
+from sdk.adapter.instances import read_types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from sdk.instances import InstanceTypes
+    from sdk.adapter.instances import InstanceTypes
 
 T = TypeVar("T")
 

@@ -12,12 +12,13 @@ from xml.etree import ElementTree as ET
 
 import httpx
 
-from sdk import bounded, foreign, transfers
 from sdk.adapter import LeaseRecord
+from sdk.adapter.registry import extra_of
+from sdk.adapter.shared import transfers
+from sdk.adapter.shared.transfers import Meter
 from sdk.errors import ConflictError, NotFoundError, PlatformError, ThrottledError, UnavailableError
-from sdk.registry import extra_of
-from sdk.transfers import Meter
-from sdk.waiting import pause_after
+from sdk.util import bounded, foreign
+from sdk.util.waiting import pause_after
 
 from ._errors import PROVIDER, from_answer, from_transport
 from ._json import table

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from sdk.adapter.registry import missing_extra
+from sdk.adapter.shared.inputs import path_of
 from sdk.errors import TimedOut, UnavailableError
-from sdk.plane.inputs import path_of
-from sdk.registry import missing_extra
 
 from ._errors import PROVIDER, made
 from ._json import table

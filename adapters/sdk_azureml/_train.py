@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from sdk.adapter import Ack, Labels, Live, Ref
+from sdk.adapter.shared.uploads import of_addresses
+from sdk.adapter.types import JobState, JobStatus, LogLine
 from sdk.errors import NotFoundError
-from sdk.plane.uploads import of_addresses
-from sdk.types import JobState, JobStatus, LogLine
 
 from . import _bodies, _submission
 from ._deploy import variables

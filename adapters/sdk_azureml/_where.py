@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from sdk import bounded, foreign, mocks
 from sdk.adapter import ServiceHost
-from sdk.certificates import authorities
+from sdk.adapter.registry import extra_of
+from sdk.adapter.shared import mini_clouds
 from sdk.errors import AuthError, ConfigError, SecurityError, UnavailableError
-from sdk.hosts import is_at, is_here, on_this_machine
-from sdk.registry import extra_of
+from sdk.util import bounded, foreign
+from sdk.util.certificates import authorities
+from sdk.util.hosts import is_at, is_here, on_this_machine
 
 from ._errors import PROVIDER, from_answer, from_transport
 
@@ -124,7 +125,7 @@ def place_of(options: AzureMLOptions) -> Place:
             f"endpoint = {url!r} is no mini cloud of this machine", hint="leave endpoint out to reach Azure itself"
         )
     if options.endpoint is None:
-        mocks.tell("azureml", url, MOCK_URL)
+        mini_clouds.tell("azureml", url, MOCK_URL)
     return place
 
 

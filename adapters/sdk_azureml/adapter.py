@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sdk.adapter import Ack, ChangeTimes, Operation, Ref
+from sdk.adapter.identities import Identities
+from sdk.adapter.prices import find_price, read_prices, refreshed_table
+from sdk.adapter.shared.checks import check_variables
+from sdk.adapter.shared.uploads import DATA, Inputs
 from sdk.errors import AuthError, ConfigError, SecurityError, UnavailableError
-from sdk.foreign import understanding
-from sdk.identities import Identities
-from sdk.plane.checks import check_variables
-from sdk.plane.uploads import DATA, Inputs
-from sdk.prices import find_price, read_prices, refreshed_table
+from sdk.util.foreign import understanding
 
 from . import _doctor, _plan, _policy, _predict, _rights, _spelling
 from ._arm import Arm
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
         Support,
         TargetOptions,
     )
-    from sdk.metrics import MetricsReport
-    from sdk.prices import PriceRow, Usage
-    from sdk.rights import CallRights, PolicyForm, PolicyRole
-    from sdk.types import Check, EndpointStatus, JobStatus, LogLine
+    from sdk.adapter.metrics import MetricsReport
+    from sdk.adapter.prices import PriceRow, Usage
+    from sdk.adapter.rights import CallRights, PolicyForm, PolicyRole
+    from sdk.adapter.types import Check, EndpointStatus, JobStatus, LogLine
 
 _QUICK_S = 0.1  # between two polls of a mini cloud
 _POLL_S = 1.0

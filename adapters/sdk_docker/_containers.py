@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sdk.plane.planning import GATEWAY, split_workload_id
+from sdk.adapter.shared.gateway_plan import GATEWAY, split_workload_id
 
 from ._images import name_of
 from ._plan import CONTAINER

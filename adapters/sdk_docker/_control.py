@@ -11,9 +11,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from sdk import foreign
-from sdk.bounded import Patience
 from sdk.errors import ConflictError, PlatformError, UnavailableError, UnreadableError
+from sdk.util import foreign
+from sdk.util.bounded import Patience
 
 from ._errors import PROVIDER
 from ._pipe import Pipe

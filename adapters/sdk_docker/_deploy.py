@@ -7,12 +7,12 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
-from sdk import foreign
 from sdk.adapter import Ack, Live, Ref
+from sdk.adapter.shared import tokens
+from sdk.adapter.shared.gateway_plan import GATEWAY, TRAFFIC, split_workload_id, workload_id
+from sdk.adapter.shared.gateway_status import DAMAGE
 from sdk.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError, PlatformError
-from sdk.plane import tokens
-from sdk.plane.planning import GATEWAY, TRAFFIC, split_workload_id, workload_id
-from sdk.plane.status import DAMAGE
+from sdk.util import foreign
 
 from . import _images, _replicas, _sound
 from ._containers import (

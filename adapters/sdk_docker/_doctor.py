@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdk.adapter.types import Check
 from sdk.errors import SdkError
-from sdk.types import Check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

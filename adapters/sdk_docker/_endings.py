@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any
 
-from sdk import foreign
+from sdk.adapter.types import LogLine
 from sdk.serving.crashes import ending
-from sdk.types import LogLine
+from sdk.util import foreign
 
 from . import _sound
 from ._containers import ENDPOINT, KIND, SPEC

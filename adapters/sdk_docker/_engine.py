@@ -10,9 +10,9 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sdk import bounded, foreign
 from sdk.errors import ConflictError, NotFoundError
 from sdk.packaging.image.engine import Engine
+from sdk.util import bounded, foreign
 
 from ._pipe import Pipe
 

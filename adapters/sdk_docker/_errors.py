@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sdk.adapter.shared.gateway_plan import GATEWAY
 from sdk.errors import ConflictError, NotFoundError
-from sdk.plane.planning import GATEWAY
 
 if TYPE_CHECKING:
     from sdk.adapter import Resource

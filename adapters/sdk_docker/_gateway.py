@@ -13,11 +13,11 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from sdk import foreign
 from sdk.adapter import Labels
+from sdk.adapter.shared import gateway_table
+from sdk.adapter.shared.gateway_plan import GATEWAY
 from sdk.errors import ConflictError, NotFoundError, PlatformError, UnavailableError
-from sdk.plane import table
-from sdk.plane.planning import GATEWAY
+from sdk.util import foreign
 
 from . import _replicas, _sound
 from ._containers import KIND, RESTART, RUN, container_name
@@ -248,7 +248,7 @@ class Gateways:
             if not out and (seen.in_force(one) or _replicas.are_starting(many)):
                 names = [name_of(about) for about in many]
                 entries[one] = [{"id": f"{one}-{n}", "address": f"tcp:{host}:8080"} for n, host in enumerate(names)]
-        return table.table(entries, seen.weights, self.options)
+        return gateway_table.table(entries, seen.weights, self.options)
 
     def _note_failures(self, name: str, seen: Seen, timeout: float) -> bool:
         """Record why a deployment never became ready, so that it is not retried forever."""

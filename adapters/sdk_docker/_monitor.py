@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from sdk.adapter.shared import gateway_metrics
+from sdk.adapter.shared.log_lines import read_line, select
 from sdk.errors import NotFoundError
-from sdk.plane import measuring
-from sdk.plane.lines import read_line, select
 
 from ._endings import endings
 from ._engine import seconds
@@ -17,8 +17,8 @@ from ._errors import PROVIDER
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from sdk.metrics import MetricsReport
-    from sdk.types import LogLine
+    from sdk.adapter.metrics import MetricsReport
+    from sdk.adapter.types import LogLine
 
     from ._engine import Host
     from ._gateway import Seen
@@ -33,7 +33,7 @@ def report(host: Host, seen: Seen, given: Mapping[str, Any], window_s: float, ti
     containers = [about for many in seen.replicas.values() for about in many]
     cpu, memory = _use(host, [str(about["Id"]) for about in containers if about["State"]["Running"]], timeout)
     known: dict[str, Any] = seen.status.get("deployments", {})
-    return measuring.report(
+    return gateway_metrics.report(
         given,
         window_s,
         cpu=cpu,

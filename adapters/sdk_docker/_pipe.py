@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpcore
 
-from sdk.bounded import Patience
 from sdk.errors import UnavailableError, UnreadableError
+from sdk.util.bounded import Patience
 
 from ._errors import PROVIDER
 

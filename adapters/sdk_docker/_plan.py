@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sdk.adapter import Kind, Labels, Nature, Ref, Resource
+from sdk.adapter.shared import checks, gateway_plan
+from sdk.adapter.shared.gateway_plan import GATEWAY, JOB, TRAFFIC
+from sdk.adapter.shared.gateway_status import status as endpoint_status
 from sdk.packaging.image import image_id
-from sdk.plane import checks, planning
-from sdk.plane.planning import GATEWAY, JOB, TRAFFIC
-from sdk.plane.status import status as endpoint_status
 
 from . import _defaults
 from ._errors import PROVIDER
@@ -39,7 +39,7 @@ KINDS: Mapping[str, Kind] = {
 
 def resources(spec: EndpointSpec, options: DockerOptions, state_dir: Path) -> list[Resource]:
     """Return images, gateway, one container group per deployment, and traffic, in order of creation."""
-    gateway = planning.gateway(spec, options)
+    gateway = gateway_plan.gateway(spec, options)
     images: dict[Ref, Resource] = {}
     containers: list[Resource] = []
     for deployment in spec.deployments:
@@ -49,9 +49,9 @@ def resources(spec: EndpointSpec, options: DockerOptions, state_dir: Path) -> li
             images[image.ref] = image
         limits = _defaults.of_replica(deployment.resources, deployment.model, state_dir)
         parents, extra = (image.ref, gateway.ref), {"image": image.id, **limits, **_gpu(deployment.resources)}
-        one = planning.workload(CONTAINER, spec, deployment, options, parents=parents, extra=extra)
+        one = gateway_plan.workload(CONTAINER, spec, deployment, options, parents=parents, extra=extra)
         containers.append(replace(one, summary=f"{one.summary}, {_defaults.in_words(limits)}") if one.summary else one)
-    return [*images.values(), gateway, *containers, planning.traffic(spec, [one.ref for one in containers])]
+    return [*images.values(), gateway, *containers, gateway_plan.traffic(spec, [one.ref for one in containers])]
 
 
 def image_of(digest: str, ready: str | None, options: DockerOptions) -> str:
@@ -84,7 +84,7 @@ def job_resources(spec: JobSpec, options: DockerOptions) -> list[Resource]:
     name = image_id(spec.digest, options.base)
     image = Resource(IMAGE, name, source, own, summary="image with the training code")
     limits = _defaults.of_job(spec.resources, spec.data)
-    job = planning.job(spec, options, image.ref, {"image": name, **limits, **_gpu(spec.resources)})
+    job = gateway_plan.job(spec, options, image.ref, {"image": name, **limits, **_gpu(spec.resources)})
     return [image, replace(job, summary=f"{job.summary}, {_defaults.in_words(limits)}")]
 
 

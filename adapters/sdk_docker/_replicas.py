@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from sdk import foreign
+from sdk.adapter.shared.log_lines import start_failure
 from sdk.errors import PlatformError
-from sdk.plane.lines import start_failure
-from sdk.raised import CRASH
+from sdk.util import foreign
+from sdk.util.raised import CRASH
 
 from ._containers import SPEC
 from ._endings import how_ended

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Optional
 import msgspec
 from msgspec import Meta
 
-from sdk import foreign
 from sdk.adapter import Labels
+from sdk.adapter.shared.gateway_status import DAMAGE
 from sdk.errors import InvalidNameError, UnreadableError
-from sdk.names import check_name
-from sdk.plane.status import DAMAGE
+from sdk.util import foreign
+from sdk.util.names import check_name
 
 from ._containers import DEPLOYMENT, ENDPOINT, PRICE, SPEC
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sdk.adapter.shared import tokens
 from sdk.errors import PlatformError
-from sdk.plane import tokens
 
 from ._containers import NOBODY, RUN
 from ._engine import pack

@@ -7,14 +7,14 @@ import tarfile
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from sdk import bounded, foreign
 from sdk.adapter import Live, Ref
+from sdk.adapter.shared import inputs
+from sdk.adapter.shared.gateway_plan import JOB
+from sdk.adapter.types import JobState, JobStatus, LogLine
 from sdk.errors import ConflictError, PlatformError
 from sdk.packaging import archive, disk
-from sdk.plane import inputs
-from sdk.plane.planning import JOB
 from sdk.serving.train import KILLED
-from sdk.types import JobState, JobStatus, LogLine
+from sdk.util import bounded, foreign
 
 from . import _sound
 from ._containers import KIND, NOBODY, PRICE, SPEC, VOLUME, environment, limits_of, threads

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from sdk.adapter import Ack, Operation, Ref, ServiceHost
+from sdk.adapter.shared import inputs, invoker
+from sdk.adapter.shared.checks import check_variables
+from sdk.adapter.shared.gateway_plan import GATEWAY, JOB
 from sdk.errors import NotFoundError, UnavailableError
-from sdk.foreign import understanding
 from sdk.packaging.image.engine_address import find_address
-from sdk.plane import calling, inputs
-from sdk.plane.checks import check_variables
-from sdk.plane.planning import GATEWAY, JOB
+from sdk.util.foreign import understanding
 
 from . import _doctor, _images, _lease, _monitor, _plan, _train
 from ._containers import container_name
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
         Support,
         TargetOptions,
     )
-    from sdk.metrics import MetricsReport
-    from sdk.prices import PriceRow, Usage
-    from sdk.types import Check, EndpointStatus, JobStatus, LogLine
+    from sdk.adapter.metrics import MetricsReport
+    from sdk.adapter.prices import PriceRow, Usage
+    from sdk.adapter.types import Check, EndpointStatus, JobStatus, LogLine
 
 _CALL_S = 30.0
 
@@ -78,7 +78,7 @@ class DockerAdapter:
 
     def limits(self) -> Limits:
         """Return the limits of one prediction."""
-        return calling.limits(self.options)
+        return invoker.limits(self.options)
 
     def check_variables(self, variables: Mapping[str, str], usage: Usage) -> None:
         """Refuse variables and secrets that would prevent a container from starting, before anything is built."""
@@ -171,7 +171,7 @@ class DockerAdapter:
             )
         if self._is_elsewhere():
             address = f"http://127.0.0.1:{self._tunnel(status.name).port}/invocations"
-        return calling.invoker(address, token, self.options, PROVIDER)
+        return invoker.invoker(address, token, self.options, PROVIDER)
 
     def _is_elsewhere(self) -> bool:
         if self.options.reach == "auto":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from sdk.adapter import YES, Capability, Support
-from sdk.plane.options import GatewayOptions
+from sdk.adapter.shared.gateway_options import GatewayOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

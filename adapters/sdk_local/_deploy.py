@@ -6,10 +6,10 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Ack, Live, Ref
+from sdk.adapter.shared.gateway_plan import GATEWAY, TRAFFIC, split_workload_id, workload_id
+from sdk.adapter.shared.gateway_status import DAMAGE
 from sdk.errors import ConflictError, InvalidRequestError, NotFoundError
 from sdk.packaging import venv
-from sdk.plane.planning import GATEWAY, TRAFFIC, split_workload_id, workload_id
-from sdk.plane.status import DAMAGE
 
 from ._devices import lock_of, need
 from ._errors import PROVIDER, translate

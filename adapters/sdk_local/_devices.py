@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk import foreign, kept, scratch
 from sdk.errors import ConfigError, QuotaError, UnreadableError
 from sdk.packaging import disk
+from sdk.util import foreign, kept, scratch
 
 from ._errors import PROVIDER, translate
 from ._folder import held

@@ -8,10 +8,10 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from sdk import scratch
+from sdk.adapter.types import Check
 from sdk.errors import SdkError
 from sdk.packaging import disk, uvrun, venv
-from sdk.types import Check
+from sdk.util import scratch
 
 from ._folder import Endpoints
 

@@ -29,11 +29,11 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from sdk import kept, scratch
+from sdk.adapter.shared import tokens
 from sdk.errors import InvalidNameError
-from sdk.names import check_name
 from sdk.packaging import disk
-from sdk.plane import tokens
+from sdk.util import kept, scratch
+from sdk.util.names import check_name
 
 from . import _rebuild
 from ._records import (

@@ -15,9 +15,9 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from sdk.adapter.shared import gateway_table
+from sdk.adapter.shared.log_lines import start_failure
 from sdk.packaging import venv
-from sdk.plane import table
-from sdk.plane.lines import start_failure
 from sdk.serving.gateway import client
 
 from ._errors import translate
@@ -27,7 +27,7 @@ from ._records import DELETING, Record, replace_file, write_record
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdk.types import Json
+    from sdk.adapter.types import Json
 
     from ._folder import EndpointFolder
     from .options import LocalOptions
@@ -156,10 +156,10 @@ class Gateway:
         with self.folder.locked():
             self._note_failure(status)
             wanted = self._table()
-            generation = table.due(wanted, self.folder.read_pushed(), status)
+            generation = gateway_table.due(wanted, self.folder.read_pushed(), status)
             if generation is None:
                 return status
-            note = {"generation": generation, "content": table.content_hash(wanted)}
+            note = {"generation": generation, "content": gateway_table.content_hash(wanted)}
             try:
                 replace_file(self.folder.pushed, json.dumps(note).encode())
             except OSError as error:  # without the note the table is sent again, which is harmless
@@ -185,7 +185,7 @@ class Gateway:
         everything = self.folder.deployments()
         records = {name: one for name, one in everything.items() if not {FAILURE, DELETING} & one.extra.keys()}
         replicas = {name: one.extra["replicas"] for name, one in records.items() if one.extra["replicas"]}
-        return table.table(replicas, weights, self.options)
+        return gateway_table.table(replicas, weights, self.options)
 
     def _note_failure(self, status: dict[str, Any]) -> None:
         """Record why a deployment never became ready, so that it is not retried forever."""

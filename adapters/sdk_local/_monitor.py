@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from sdk.adapter.shared import gateway_metrics
+from sdk.adapter.shared.log_lines import dated, read_line, select
 from sdk.errors import NotFoundError
-from sdk.plane import measuring
-from sdk.plane.lines import dated, read_line, select
 from sdk.serving.gateway import client
 
 from ._errors import PROVIDER
@@ -17,8 +17,8 @@ from ._errors import PROVIDER
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from sdk.metrics import MetricsReport
-    from sdk.types import LogLine
+    from sdk.adapter.metrics import MetricsReport
+    from sdk.adapter.types import LogLine
 
     from ._folder import EndpointFolder
     from ._gateway import Seen
@@ -31,7 +31,7 @@ def report(folder: EndpointFolder, seen: Seen, window_s: float) -> MetricsReport
     given = client.metrics(folder.short, window_s=window_s)
     replicas = [one for deployment in seen.deployments.values() for one in deployment.replicas.values()]
     cpu, memory = _use(int(one["pid"]) for one in replicas if one["pid"])
-    return measuring.report(
+    return gateway_metrics.report(
         given,
         window_s,
         cpu=cpu,

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sdk.adapter import Kind, Labels, Nature, Ref, Resource
-from sdk.plane import checks, planning
-from sdk.plane.planning import GATEWAY, JOB, TRAFFIC
-from sdk.plane.status import status as endpoint_status
+from sdk.adapter.shared import checks, gateway_plan
+from sdk.adapter.shared.gateway_plan import GATEWAY, JOB, TRAFFIC
+from sdk.adapter.shared.gateway_status import status as endpoint_status
 
 from ._errors import PROVIDER
 from .options import capabilities
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sdk.adapter import DeploymentSpec, EndpointSpec, EndpointStatus, JobSpec, Live
-    from sdk.types import Json, Resources
+    from sdk.adapter.types import Json, Resources
 
     from .options import LocalOptions
 
@@ -38,7 +38,7 @@ KINDS: Mapping[str, Kind] = {
 
 def resources(spec: EndpointSpec, options: LocalOptions) -> list[Resource]:
     """Return models, gateway, one process group per deployment, and traffic, in order of creation."""
-    gateway = planning.gateway(spec, options)
+    gateway = gateway_plan.gateway(spec, options)
     models: dict[Ref, Resource] = {}
     processes: list[Resource] = []
     for deployment in spec.deployments:
@@ -48,8 +48,8 @@ def resources(spec: EndpointSpec, options: LocalOptions) -> list[Resource]:
             models[model.ref] = model
         parents = (model.ref, gateway.ref)
         extra = gpus(deployment.resources)
-        processes.append(planning.workload(PROCESS, spec, deployment, options, parents=parents, extra=extra))
-    return [*models.values(), gateway, *processes, planning.traffic(spec, [process.ref for process in processes])]
+        processes.append(gateway_plan.workload(PROCESS, spec, deployment, options, parents=parents, extra=extra))
+    return [*models.values(), gateway, *processes, gateway_plan.traffic(spec, [process.ref for process in processes])]
 
 
 def _model(deployment: DeploymentSpec, labels: Labels) -> Resource:
@@ -70,7 +70,7 @@ def job_resources(spec: JobSpec, options: LocalOptions) -> list[Resource]:
     digest = spec.digest[:32]
     own = replace(spec.labels, model=digest, expires_at=0)
     program = Resource(PROGRAM, digest, {"digest": spec.digest}, own, summary="locked environment and training code")
-    return [program, planning.job(spec, options, program.ref, {"program": spec.digest, **gpus(spec.resources)})]
+    return [program, gateway_plan.job(spec, options, program.ref, {"program": spec.digest, **gpus(spec.resources)})]
 
 
 def status(name: str, live: Sequence[Live], target: str, now: float) -> EndpointStatus | None:

@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from sdk import foreign, kept, scratch
 from sdk.adapter import Labels
 from sdk.errors import UnreadableError
 from sdk.packaging import disk
 from sdk.serving.gateway.table import Replica
+from sdk.util import foreign, kept, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from pathlib import Path
 
     from sdk.adapter import Resource
-    from sdk.types import Json
+    from sdk.adapter.types import Json
 
 DAMAGE, DELETING = "damage", "deleting"
 _LARGEST = 16 << 20

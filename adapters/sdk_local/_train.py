@@ -28,12 +28,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from sdk import kept
 from sdk.adapter import Labels, Live, Ref, Resource
+from sdk.adapter.shared.gateway_plan import JOB
+from sdk.adapter.types import JobState, JobStatus, LogLine
 from sdk.errors import ConflictError, NotFoundError
 from sdk.packaging import bundle, disk, training, venv
-from sdk.plane.planning import JOB
-from sdk.types import JobState, JobStatus, LogLine
+from sdk.util import kept
 
 from . import _runner
 from ._errors import PROVIDER, translate

@@ -6,11 +6,11 @@ import socket
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sdk.adapter import Ack, Operation, Ref, ServiceHost
+from sdk.adapter.shared import inputs, invoker
+from sdk.adapter.shared.checks import check_variables
+from sdk.adapter.shared.gateway_plan import GATEWAY, JOB, split_workload_id
 from sdk.errors import NotFoundError, UnavailableError
-from sdk.foreign import understanding
-from sdk.plane import calling, inputs
-from sdk.plane.checks import check_variables
-from sdk.plane.planning import GATEWAY, JOB, split_workload_id
+from sdk.util.foreign import understanding
 
 from . import _doctor, _monitor, _plan, _train
 from ._deploy import Deployments
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
         Support,
         TargetOptions,
     )
-    from sdk.metrics import MetricsReport
-    from sdk.prices import PriceRow, Usage
-    from sdk.types import Check, EndpointStatus, JobStatus, LogLine
+    from sdk.adapter.metrics import MetricsReport
+    from sdk.adapter.prices import PriceRow, Usage
+    from sdk.adapter.types import Check, EndpointStatus, JobStatus, LogLine
 
 
 @understanding
@@ -78,7 +78,7 @@ class LocalAdapter:
 
     def limits(self) -> Limits:
         """Return the limits of one prediction."""
-        return calling.limits(self.options)
+        return invoker.limits(self.options)
 
     def check_variables(self, variables: Mapping[str, str], usage: Usage) -> None:
         """Refuse variables and secrets that would prevent a process from starting, before anything is built."""
@@ -181,7 +181,7 @@ class LocalAdapter:
                 sent=False,
             )
         token = self._endpoints.folder(status.name).token()
-        return calling.invoker(seen.url, token, self.options, PROVIDER, direct=True)
+        return invoker.invoker(seen.url, token, self.options, PROVIDER, direct=True)
 
     def doctor(self) -> Iterator[Check]:
         """Check what endpoints and jobs need on this machine."""

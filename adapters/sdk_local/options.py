@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from pydantic import Field, field_validator
 
 from sdk.adapter import YES, Capability, Support
-from sdk.plane.options import GatewayOptions
+from sdk.adapter.shared.gateway_options import GatewayOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

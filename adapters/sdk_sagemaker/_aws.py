@@ -17,12 +17,13 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from sdk import bounded, mocks
 from sdk.adapter import ServiceHost
+from sdk.adapter.registry import missing_extra
+from sdk.adapter.shared import mini_clouds
 from sdk.errors import AuthError, ConfigError, NotFoundError
-from sdk.hosts import in_domain
-from sdk.registry import missing_extra
-from sdk.waiting import seconds_ahead
+from sdk.util import bounded
+from sdk.util.hosts import in_domain
+from sdk.util.waiting import seconds_ahead
 
 from ._bounded import limit
 from ._defaults import Defaults
@@ -73,7 +74,7 @@ class Aws:
         self._ends = threading.local()
         self.defaults = Defaults(self)
         if self.mock is not None:
-            mocks.tell("sagemaker", self.mock, MOCK)
+            mini_clouds.tell("sagemaker", self.mock, MOCK)
 
     # --- settings and addresses
 

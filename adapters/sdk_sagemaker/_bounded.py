@@ -1,4 +1,4 @@
-"""Size and time limits for every AWS answer that a botocore client reads, as defined in :mod:`sdk.bounded`."""
+"""Size and time limits for every AWS answer that a botocore client reads, as defined in :mod:`sdk.util.bounded`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from sdk import exchanges
-from sdk.bounded import ANSWER, FILE
-from sdk.bounded_http import BoundedResponse, LargeAnswer, Stream, watch
+from sdk.util import exchanges
+from sdk.util.bounded import ANSWER, FILE
+from sdk.util.bounded_http import BoundedResponse, LargeAnswer, Stream, watch
 
 if TYPE_CHECKING:
     from collections.abc import Generator

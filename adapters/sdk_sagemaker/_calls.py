@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Ack, Labels, Live, Ref
+from sdk.config.secrets import CLOUD
 from sdk.errors import ConfigError, NotFoundError
-from sdk.secrets import CLOUD
 
 from . import _bodies
 from ._errors import PROVIDER
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sdk.adapter import Materials, Resource
-    from sdk.prices import PriceRow, Usage
-    from sdk.redact import Redactor
-    from sdk.types import Json
+    from sdk.adapter.prices import PriceRow, Usage
+    from sdk.adapter.types import Json
+    from sdk.util.redact import Redactor
 
     from ._aws import Aws
     from ._images import Images

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sdk.adapter.types import Check
 from sdk.errors import AuthError, NotFoundError, SdkError
-from sdk.types import Check
 
 from . import _granted
 from ._defaults import OLD_REPOSITORY

@@ -24,7 +24,7 @@ from sdk.errors import (
     UnavailableError,
     UnreadableError,
 )
-from sdk.waiting import retry_after
+from sdk.util.waiting import retry_after
 
 from ._rights import actions_of
 

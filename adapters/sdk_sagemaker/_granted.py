@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from sdk.adapter.rights import CHECKED, rights_check, rights_unknown
 from sdk.errors import NotFoundError, PlatformError, SdkError
-from sdk.rights import CHECKED, rights_check, rights_unknown
 
 from ._policy import grouped, rights_of
 from ._rights import Right
@@ -14,8 +14,8 @@ from ._rights import Right
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from sdk.rights import PolicyRole
-    from sdk.types import Check
+    from sdk.adapter.rights import PolicyRole
+    from sdk.adapter.types import Check
 
     from ._aws import Aws
 

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from sdk.adapter import Labels, Live
 from sdk.errors import AuthError, ConflictError
-from sdk.hosts import in_domain
 from sdk.packaging import image as images
+from sdk.util.hosts import in_domain
 
 from ._aws import domains
 from ._bodies import to_tags

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sdk.adapter import JobSpec
-    from sdk.prices import Usage
-    from sdk.types import Replicas
+    from sdk.adapter.prices import Usage
+    from sdk.adapter.types import Replicas
 
 ENV_VALUE = {
     "inference": 1024,

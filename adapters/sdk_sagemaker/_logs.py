@@ -7,15 +7,15 @@ from dataclasses import replace
 from heapq import merge
 from typing import TYPE_CHECKING, Any
 
-from sdk import bounded
+from sdk.adapter.shared.log_lines import read_line, select
 from sdk.errors import ThrottledError, UnavailableError
-from sdk.plane.lines import read_line, select
-from sdk.waiting import pause_after
+from sdk.util import bounded
+from sdk.util.waiting import pause_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sdk.types import LogLine
+    from sdk.adapter.types import LogLine
 
     from ._aws import Aws
 

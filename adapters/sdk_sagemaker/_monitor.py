@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sdk.metrics import Latency, MetricsReport
+from sdk.adapter.metrics import Latency, MetricsReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sdk.prices import PriceRow
-    from sdk.types import EndpointStatus
+    from sdk.adapter.prices import PriceRow
+    from sdk.adapter.types import EndpointStatus
 
     from ._aws import Aws
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import SecurityError
-from sdk.hosts import is_at
+from sdk.util.hosts import is_at
 
 from ._errors import PROVIDER
 from ._rights import actions_of

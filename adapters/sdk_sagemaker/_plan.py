@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from sdk.adapter import Kind, Nature, Ref, Resource, spec_hash
+from sdk.adapter.shared.uploads import DATA
 from sdk.errors import ConfigError
 from sdk.packaging.image import image_id
-from sdk.plane.uploads import DATA
 
 from ._bodies import params_of
 from ._errors import PROVIDER
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sdk.adapter import DeploymentSpec, EndpointSpec, JobSpec
-    from sdk.types import DeploymentStatus, Json
+    from sdk.adapter.types import DeploymentStatus, Json
 
     from .options import SagemakerOptions
 

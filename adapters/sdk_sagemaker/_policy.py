@@ -6,8 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from sdk.adapter.rights import VERBS
 from sdk.errors import UnavailableError, UnsupportedError
-from sdk.rights import VERBS
 
 from ._defaults import OLD_REPOSITORY, REPOSITORY
 from ._errors import PROVIDER
@@ -16,7 +16,7 @@ from ._rights import CALLS, RUNTIME, VAULT, Right
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sdk.rights import PolicyForm, PolicyRole
+    from sdk.adapter.rights import PolicyForm, PolicyRole
 
     from ._aws import Aws
 

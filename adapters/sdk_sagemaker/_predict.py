@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from sdk import foreign
 from sdk.adapter import Invoker, Limits, ModelFault
+from sdk.dataplane.intermediaries import error_of_front, is_of_front
 from sdk.errors import UnavailableError
-from sdk.front import error_of_front, is_of_front
-from sdk.waiting import retry_after
+from sdk.util import foreign
+from sdk.util.waiting import retry_after
 
 from ._errors import PROVIDER, Answer, from_answer
 from ._sign import SigV4

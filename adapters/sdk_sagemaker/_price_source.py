@@ -6,14 +6,14 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sdk import bounded, foreign
+from sdk.adapter.prices import PriceRow
 from sdk.errors import ConfigError
-from sdk.prices import PriceRow
+from sdk.util import bounded, foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from sdk.price_refresh import Get
+    from sdk.client.price_refresh import Get
 
 _URL = "https://pricing.us-east-1.amazonaws.com"
 _INDEX = "/offers/v1.0/aws/AmazonSageMaker/current/region_index.json"

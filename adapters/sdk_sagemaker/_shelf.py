@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdk.plane.uploads import Stored
+from sdk.adapter.shared.uploads import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from sdk.transfers import Meter
+    from sdk.adapter.shared.transfers import Meter
 
     from ._storage import Storage
 
 
 class Shelf:
-    """An implementation of :class:`sdk.plane.uploads.RemoteFolder` in S3.
+    """An implementation of :class:`sdk.adapter.shared.uploads.RemoteFolder` in S3.
 
     Args:
         storage: The bucket.

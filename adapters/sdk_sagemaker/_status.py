@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from sdk.adapter import Ref
-from sdk.plane.status import newest_tags
-from sdk.prices import find_price
-from sdk.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
+from sdk.adapter.prices import find_price
+from sdk.adapter.shared.gateway_status import newest_tags
+from sdk.adapter.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
 
 from ._errors import PROVIDER
 from ._plan import CONFIG, ENDPOINT, MODEL, model_id
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sdk.adapter import Live
-    from sdk.prices import PriceRow
-    from sdk.types import Json
+    from sdk.adapter.prices import PriceRow
+    from sdk.adapter.types import Json
 
 State = Literal["creating", "ready", "updating", "failed", "deleting"]
 

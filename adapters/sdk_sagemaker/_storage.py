@@ -2,7 +2,7 @@
 
 ::
 
-    PREFIX/data/...           inputs: see sdk.plane.uploads
+    PREFIX/data/...           inputs: see sdk.adapter.shared.uploads
         PREFIX/jobs/NAME/...      results that SageMaker writes for a job
     PREFIX/locks/NAME         leases
 """
@@ -12,9 +12,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from sdk import bounded
 from sdk.adapter import LeaseRecord
 from sdk.errors import AuthError, ConflictError, NotFoundError, UnreadableError
+from sdk.util import bounded
 
 from ._bodies import to_tags
 from ._errors import PROVIDER, Answer, from_answer, translate
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from sdk.identities import Identities
+    from sdk.adapter.identities import Identities
 
     from ._aws import Aws
 

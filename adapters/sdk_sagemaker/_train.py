@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sdk.adapter import Capability, Labels, Live, Ref
+from sdk.adapter.prices import find_price
+from sdk.adapter.shared.checks import unsupported
+from sdk.adapter.shared.inputs import path_of
+from sdk.adapter.shared.uploads import of_addresses
+from sdk.adapter.types import JobState, JobStatus
 from sdk.errors import AuthError, ConfigError, ConflictError, InvalidRequestError, QuotaError
 from sdk.packaging import archive, disk
-from sdk.plane.checks import unsupported
-from sdk.plane.inputs import path_of
-from sdk.plane.uploads import of_addresses
-from sdk.prices import find_price
-from sdk.types import JobState, JobStatus
 
 from . import _bodies
 from ._errors import PROVIDER, gone
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdk.adapter import JobSpec, Materials, Resource
-    from sdk.plane.uploads import Inputs
-    from sdk.prices import PriceRow
+    from sdk.adapter.prices import PriceRow
+    from sdk.adapter.shared.uploads import Inputs
 
     from ._aws import Aws
     from ._calls import Control

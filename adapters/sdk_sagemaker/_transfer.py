@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sdk.adapter.shared.uploads import STALE_S
 from sdk.errors import AuthError
-from sdk.plane.uploads import STALE_S
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from sdk.transfers import Meter
+    from sdk.adapter.shared.transfers import Meter
 
     from ._aws import Aws
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 from sdk.adapter import Ack, ChangeTimes, Live, Operation, Ref
+from sdk.adapter.identities import Identities
+from sdk.adapter.prices import read_prices, refreshed_table
+from sdk.adapter.shared.uploads import DATA, Inputs
 from sdk.errors import NotFoundError
-from sdk.foreign import understanding
-from sdk.identities import Identities
-from sdk.plane.uploads import DATA, Inputs
-from sdk.prices import read_prices, refreshed_table
+from sdk.util.foreign import understanding
 
 from . import _doctor, _limits, _logs, _monitor, _plan, _policy, _predict, _rights, _status, _tagged, _train
 from ._aws import Aws
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
         Support,
         TargetOptions,
     )
-    from sdk.metrics import MetricsReport
-    from sdk.prices import PriceRow, Usage
-    from sdk.rights import CallRights, PolicyForm, PolicyRole
-    from sdk.types import Check, EndpointStatus, JobStatus, LogLine
+    from sdk.adapter.metrics import MetricsReport
+    from sdk.adapter.prices import PriceRow, Usage
+    from sdk.adapter.rights import CallRights, PolicyForm, PolicyRole
+    from sdk.adapter.types import Check, EndpointStatus, JobStatus, LogLine
 
 _TYPE_SHAPES = {"inference": "ProductionVariantInstanceType", "training": "TrainingInstanceType"}
 _POLL_S, _MOCK_POLL_S = 2.0, 0.02  # the first pause of a wait; a mini cloud is fast

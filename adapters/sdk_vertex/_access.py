@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from sdk import bounded, foreign
 from sdk.adapter import ServiceHost
-from sdk.bounded_http import limit_requests
+from sdk.adapter.registry import extra_of
 from sdk.errors import ConfigError, SecurityError
-from sdk.hosts import in_domain, is_at, is_here, on_this_machine
-from sdk.registry import extra_of
-from sdk.waiting import seconds_ahead
+from sdk.util import bounded, foreign
+from sdk.util.bounded_http import limit_requests
+from sdk.util.hosts import in_domain, is_at, is_here, on_this_machine
+from sdk.util.waiting import seconds_ahead
 
 from ._errors import PROVIDER, border, from_auth, from_httpx, from_response
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from sdk.types import Check
+from sdk.adapter.types import Check
 
 if TYPE_CHECKING:
     from ._access import Access

@@ -7,10 +7,10 @@ import secrets
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
-from sdk import bounded
+from sdk.adapter.shared.transfers import Meter
 from sdk.errors import ConfigError, NotFoundError, PlatformError, ThrottledError, UnavailableError
-from sdk.transfers import Meter
-from sdk.waiting import pause_after
+from sdk.util import bounded
+from sdk.util.waiting import pause_after
 
 from ._errors import PROVIDER
 from ._owners import BucketOwner
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from sdk.identities import Identities
+    from sdk.adapter.identities import Identities
 
     from ._access import Access
     from .options import VertexOptions

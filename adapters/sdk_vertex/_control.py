@@ -10,10 +10,10 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any
 
-from sdk import bounded
 from sdk.adapter import Operation
-from sdk.bounded_http import limit_requests
 from sdk.errors import NotFoundError
+from sdk.util import bounded
+from sdk.util.bounded_http import limit_requests
 
 from ._errors import border, gone, of_operation
 from ._library import client_class

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from sdk.adapter.types import Check
 from sdk.errors import SdkError
-from sdk.types import Check
 
 from . import _acting, _granted
 from ._errors import from_response, why_refused

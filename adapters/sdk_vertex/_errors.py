@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from sdk import foreign
 from sdk.errors import (
     AuthError,
     ConflictError,
@@ -28,8 +27,9 @@ from sdk.errors import (
     UnreadableError,
     UnsupportedError,
 )
-from sdk.hosts import on_this_machine
-from sdk.waiting import retry_after
+from sdk.util import foreign
+from sdk.util.hosts import on_this_machine
+from sdk.util.waiting import retry_after
 
 from ._rights import hint_of, reason_of
 

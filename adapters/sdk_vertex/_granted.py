@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from sdk.adapter.rights import CHECKED, rights_check, rights_unknown
 from sdk.errors import SdkError
-from sdk.rights import CHECKED, rights_check, rights_unknown
 
 from ._policy import rights_of
 from ._rights import BILLED, Right, role_of
@@ -14,8 +14,8 @@ from ._rights import BILLED, Right, role_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sdk.rights import PolicyRole
-    from sdk.types import Check
+    from sdk.adapter.rights import PolicyRole
+    from sdk.adapter.types import Check
 
     from ._access import Access
     from ._rights import Scope

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from sdk import bounded
 from sdk.adapter import Ack, Labels, Live, Operation, Ref
 from sdk.errors import ConflictError, NotFoundError, SecurityError
 from sdk.packaging.image import content_of, publish
+from sdk.util import bounded
 
 from ._access import unix
 from ._errors import PROVIDER, exists, of_operation

@@ -6,10 +6,10 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sdk import bounded, foreign
+from sdk.adapter.types import LogLine
 from sdk.errors import ThrottledError, UnavailableError, UnreadableError
-from sdk.types import LogLine
-from sdk.waiting import pause_after
+from sdk.util import bounded, foreign
+from sdk.util.waiting import pause_after
 
 from ._access import unix
 from ._names import deployment_of

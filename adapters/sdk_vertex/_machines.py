@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdk.adapter.instances import read_types
 from sdk.errors import ConfigError
-from sdk.instances import read_types
-from sdk.suggest import did_you_mean
+from sdk.util.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from sdk.instances import InstanceTypes
-    from sdk.types import Json
+    from sdk.adapter.instances import InstanceTypes
+    from sdk.adapter.types import Json
 
 _NAME = re.compile(r"(?P<machine>[a-z][a-z0-9-]+)(\+(?P<gpu>[A-Z0-9_]+)x(?P<count>[1-9][0-9]?))?")
 # Machine types with built-in accelerators, which a request must name all the same.

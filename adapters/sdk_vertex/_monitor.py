@@ -7,8 +7,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sdk import bounded
-from sdk.metrics import Latency, MetricsReport
+from sdk.adapter.metrics import Latency, MetricsReport
+from sdk.util import bounded
 
 from ._names import deployment_of
 

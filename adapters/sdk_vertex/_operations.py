@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from sdk import foreign
+from sdk.util import foreign
 
 if TYPE_CHECKING:
     import requests

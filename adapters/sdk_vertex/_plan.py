@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from sdk.adapter import Kind, Nature, Ref, Resource
+from sdk.adapter.shared.uploads import DATA
+from sdk.adapter.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
 from sdk.errors import ConfigError
 from sdk.packaging.image import image_id
-from sdk.plane.uploads import DATA
-from sdk.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
 
 from ._errors import PROVIDER
 from ._machines import machine_spec
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sdk.adapter import DeploymentSpec, EndpointSpec, JobSpec, Labels, Live
-    from sdk.types import Json
+    from sdk.adapter.types import Json
 
     from ._prices import Prices
     from .options import VertexOptions

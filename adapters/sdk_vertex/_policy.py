@@ -12,8 +12,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from sdk.adapter.rights import VERBS
 from sdk.errors import ConfigError, UnsupportedError
-from sdk.rights import VERBS
 
 from ._errors import PROVIDER
 from ._rights import BILLED, CALLS, RUNTIME, Right
@@ -21,7 +21,7 @@ from ._rights import BILLED, CALLS, RUNTIME, Right
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sdk.rights import PolicyForm, PolicyRole
+    from sdk.adapter.rights import PolicyForm, PolicyRole
 
     from ._rights import Scope
     from .options import VertexOptions

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, cast
 
-from sdk import foreign
 from sdk.adapter import Invoker, Limits, ModelFault
-from sdk.front import error_of_front, is_of_front
+from sdk.dataplane.intermediaries import error_of_front, is_of_front
+from sdk.util import foreign
 
 from ._errors import PROVIDER, from_response
 from ._names import deployment_of

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from sdk import bounded
+from sdk.adapter.prices import PriceRow
 from sdk.errors import ConfigError
-from sdk.prices import PriceRow
+from sdk.util import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from sdk.price_refresh import Get
+    from sdk.client.price_refresh import Get
 
 _URL = "https://cloudbilling.googleapis.com"
 _SERVICE = "Vertex AI"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdk.prices import find_price, read_prices, refreshed_table
+from sdk.adapter.prices import find_price, read_prices, refreshed_table
 
 from ._errors import PROVIDER
 

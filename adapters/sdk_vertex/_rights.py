@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
-from sdk.rights import FIRST_DEPLOY, LISTS_OWN, READS_ENDPOINTS, TAKES_LEASES, neutral, row
+from sdk.adapter.rights import FIRST_DEPLOY, LISTS_OWN, READS_ENDPOINTS, TAKES_LEASES, neutral, row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdk.rights import CallRights, RightsRow
+    from sdk.adapter.rights import CallRights, RightsRow
 
 Scope = Literal["project", "bucket", "repository", "account", "secret"]
 

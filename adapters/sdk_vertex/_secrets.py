@@ -10,9 +10,9 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from sdk.adapter.shared.checks import check_variables
+from sdk.config.secrets import CLOUD
 from sdk.errors import ConfigError
-from sdk.plane.checks import check_variables
-from sdk.secrets import CLOUD
 
 from ._errors import PROVIDER
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sdk.adapter import Materials
-    from sdk.redact import Redactor
+    from sdk.util.redact import Redactor
 
     from ._access import Access
 

@@ -6,10 +6,10 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING
 
-from sdk import transfers
+from sdk.adapter.shared import transfers
+from sdk.adapter.shared.transfers import Meter
+from sdk.adapter.shared.uploads import Stored
 from sdk.errors import NotFoundError
-from sdk.plane.uploads import Stored
-from sdk.transfers import Meter
 
 from ._access import unix
 
@@ -23,7 +23,7 @@ FOLDER = "mlport"
 
 
 class Shelf:
-    """An implementation of :class:`sdk.plane.uploads.RemoteFolder` in Cloud Storage.
+    """An implementation of :class:`sdk.adapter.shared.uploads.RemoteFolder` in Cloud Storage.
 
     Args:
         bucket: The target's bucket.

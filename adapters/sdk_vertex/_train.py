@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from sdk import transfers
 from sdk.adapter import Ack, Labels, Live, Ref
+from sdk.adapter.shared import transfers
+from sdk.adapter.shared.inputs import path_of
+from sdk.adapter.shared.transfers import Meter
+from sdk.adapter.shared.uploads import of_addresses
+from sdk.adapter.types import JobState, JobStatus
 from sdk.errors import ConfigError, ConflictError, NotFoundError, SdkError
-from sdk.plane.inputs import path_of
-from sdk.plane.uploads import of_addresses
-from sdk.transfers import Meter
-from sdk.types import JobState, JobStatus
 
 from ._access import unix
 from ._errors import PROVIDER, exists, gone, refused_for_now, unsupported

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from sdk import mocks
 from sdk.adapter import Ack, ChangeTimes
-from sdk.foreign import understanding
-from sdk.identities import Identities
-from sdk.plane.checks import check_variables
-from sdk.plane.uploads import DATA, Inputs
+from sdk.adapter.identities import Identities
+from sdk.adapter.shared import mini_clouds
+from sdk.adapter.shared.checks import check_variables
+from sdk.adapter.shared.uploads import DATA, Inputs
+from sdk.util.foreign import understanding
 
 from . import _doctor, _logs, _plan, _policy, _rights, _train
 from ._access import MOCK_URL, Access
@@ -53,10 +53,10 @@ if TYPE_CHECKING:
         Support,
         TargetOptions,
     )
-    from sdk.metrics import MetricsReport
-    from sdk.prices import PriceRow, Usage
-    from sdk.rights import CallRights, PolicyForm, PolicyRole
-    from sdk.types import Check, EndpointStatus, JobStatus, LogLine
+    from sdk.adapter.metrics import MetricsReport
+    from sdk.adapter.prices import PriceRow, Usage
+    from sdk.adapter.rights import CallRights, PolicyForm, PolicyRole
+    from sdk.adapter.types import Check, EndpointStatus, JobStatus, LogLine
 
 _CALL_S = 30.0
 
@@ -99,7 +99,7 @@ class VertexAdapter:
         self._logs = _logs.Logs(self._access, context.clock.sleep)
         self.poll_s = 0.05 if self._access.mock else 2.0
         if self._access.mock:
-            mocks.tell("vertex", self._access.mock, MOCK_URL)
+            mini_clouds.tell("vertex", self._access.mock, MOCK_URL)
 
     @classmethod
     def capabilities(cls, options: VertexOptions | None = None) -> Mapping[Capability, Support]:  # noqa: ARG003  no setting changes them

@@ -12,7 +12,7 @@ from sdk.adapter import YES, Capability, Support, TargetOptions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdk.prices import Usage
+    from sdk.adapter.prices import Usage
 
 DEPLOYMENT: dict[str, Any] = {"deployment": True}
 # The smallest type that serving accepts everywhere, and the cheapest for training, which accepts none with 2 vCPU.

@@ -16,8 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk.invoke import Caller, EndpointFacts
-from sdk.waiting import SystemClock
+from sdk.dataplane.invoke import Caller, EndpointFacts
+from sdk.util.waiting import SystemClock
 from sdk_sagemaker import SagemakerOptions
 from sdk_sagemaker._aws import Aws
 from sdk_sagemaker._predict import invoker

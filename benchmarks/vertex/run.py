@@ -54,8 +54,8 @@ class Platform(BaseHTTPRequestHandler):
 
 
 def ours(url: str) -> Any:
-    from sdk.invoke import Caller, EndpointFacts
-    from sdk.waiting import SystemClock
+    from sdk.dataplane.invoke import Caller, EndpointFacts
+    from sdk.util.waiting import SystemClock
     from sdk_vertex import VertexOptions
     from sdk_vertex._access import Access
     from sdk_vertex._predict import DataPlane

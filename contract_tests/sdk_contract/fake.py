@@ -33,9 +33,9 @@ from sdk.adapter import (
     Support,
     TargetOptions,
 )
+from sdk.adapter.types import Check, DeploymentStatus, EndpointState, EndpointStatus, JobState, JobStatus, Replicas
 from sdk.errors import SdkError
 from sdk.executor.plan import total
-from sdk.types import Check, DeploymentStatus, EndpointState, EndpointStatus, JobState, JobStatus, Replicas
 
 from .fake_cloud import FakeCloud, cloud_named
 from .fake_plane import invoker
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from sdk.prices import PriceRow
-    from sdk.types import Json, LogLine
+    from sdk.adapter.prices import PriceRow
+    from sdk.adapter.types import Json, LogLine
 
 SETTLE_S = 33.0
 _BUSY_REFUSES = frozenset({"ready", "failed"})

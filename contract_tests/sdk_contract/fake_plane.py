@@ -14,7 +14,7 @@ from sdk.errors import UnavailableError
 from .fake_cloud import cloud_named
 
 if TYPE_CHECKING:
-    from sdk.types import EndpointStatus
+    from sdk.adapter.types import EndpointStatus
 
 PIN = "x-fake-deployment"
 

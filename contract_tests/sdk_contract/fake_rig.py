@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdk.adapter import Clock
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 TROUBLES: dict[str, Trouble] = {"throttled": "throttled", "unavailable": "unavailable"}
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Capability
+from sdk.adapter.rights import FIRST_DEPLOY
+from sdk.adapter.types import Replicas
 from sdk.errors import NotFoundError, SdkError
-from sdk.rights import FIRST_DEPLOY
-from sdk.types import Replicas
 
 from .samples import ANSWER, GOOD_SCRIPT, LONG_SCRIPT, write_script
 from .suite_crash import run

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sdk.client import Client
-    from sdk.endpoint import Endpoint
-    from sdk.model import Model
+    from sdk.client.endpoint import Endpoint
+    from sdk.packaging.model import Model
 
     from .model_fixtures import MlportTarget
 
@@ -192,7 +192,7 @@ def packed(contract: type[ModelContract]) -> Model:
 
     from sdk.cli.models import resolve
     from sdk.client import Client
-    from sdk.model import Model, model
+    from sdk.packaging.model import Model, model
 
     given: Any = inspect.getattr_static(contract, "model")
     given, about = given.__func__ if isinstance(given, staticmethod) else given, contract.about
@@ -212,7 +212,7 @@ def in_process(model: Model, rows: Any) -> Any:
 
     The model's libraries must be installed here.
     """
-    from sdk.payload import EncodingRules, bodies
+    from sdk.dataplane.payload import EncodingRules, bodies
     from sdk.serving import codecs
     from sdk.serving.bundle import read
     from sdk.serving.flavours import load

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sdk.client import Client
     from sdk.config import Settings
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
     from .clouds.cloud import Cloud
     from .model_contract import Deployed, ModelContract
@@ -57,9 +57,9 @@ class MiniClouds:
     @staticmethod
     def names() -> tuple[str, ...]:
         """Return the names of the installed mini clouds."""
-        from sdk import mocks
+        from sdk.adapter.shared import mini_clouds
 
-        return mocks.names()
+        return mini_clouds.names()
 
     def __getitem__(self, name: str) -> Cloud:
         """Return the mini cloud of this name, running.

@@ -23,15 +23,15 @@ import httpx
 import pytest
 
 from sdk.adapter import Adapter, AdapterContext, Capability, Clock
+from sdk.adapter.registry import Registry
 from sdk.client import Client
 from sdk.config import load
 from sdk.errors import ConflictError, SdkError, UnsupportedError
 from sdk.executor import Executor
 from sdk.executor.disk import RealDisk
 from sdk.executor.lease import Lease
-from sdk.redact import Redactor
-from sdk.registry import Registry
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 
 from .kill import Kill, MortalDisk
 from .samples import Samples
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
     from pathlib import Path
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 ANSWER, FAIL, SLEEP, SAY, ENV, SECRET = 0.0, 1.0, 2.0, 3.0, 4.0, 5.0
 """The first value of a row determines what the model does with the second one."""
@@ -37,7 +37,7 @@ class Samples:
         return self._once("failing", 0, failing_when_served)
 
     def _once(self, name: str, n: int, make: Callable[[], Callable[..., Any]]) -> Model:
-        from sdk.model import model
+        from sdk.packaging.model import model
 
         if (name, n) not in self._made:
             self._made[name, n] = model(make(), name=name, example=[[ANSWER, 1.0]])

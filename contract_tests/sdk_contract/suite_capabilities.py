@@ -18,7 +18,7 @@ from .spy import effects
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdk.types import DeploymentStatus
+    from sdk.adapter.types import DeploymentStatus
 
     from .rig import Rig
 

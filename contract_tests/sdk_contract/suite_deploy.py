@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.adapter import Capability, Nature
+from sdk.adapter.types import EndpointState, Replicas
 from sdk.errors import ConflictError, InvalidNameError, NotFoundError
-from sdk.types import EndpointState, Replicas
 
 from .samples import ANSWER, ENV, ENV_NAME, SECRET, SECRET_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sdk.adapter.types import DeploymentStatus
     from sdk.client import Client
-    from sdk.types import DeploymentStatus
 
     from .rig import Rig
 

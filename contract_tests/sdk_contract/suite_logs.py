@@ -15,8 +15,8 @@ from .samples import ANSWER, FAIL, FAILURE, SAY
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from sdk.endpoint import Endpoint
-    from sdk.types import LogLine
+    from sdk.adapter.types import LogLine
+    from sdk.client.endpoint import Endpoint
 
     from .rig import Rig
 

@@ -12,7 +12,7 @@ from sdk.errors import ModelError, NotFoundError
 from .samples import ANSWER, FAIL, SLEEP
 
 if TYPE_CHECKING:
-    from sdk.metrics import MetricsReport
+    from sdk.adapter.metrics import MetricsReport
 
     from .rig import Rig
 

@@ -15,7 +15,7 @@ from .samples import ANSWER, FAIL, FAILURE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sdk.endpoint import Endpoint
+    from sdk.client.endpoint import Endpoint
 
     from .rig import Rig
 

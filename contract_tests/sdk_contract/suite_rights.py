@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from sdk.adapter.rights import FIRST_DEPLOY, VERBS, CallRights, KnowsRights
 from sdk.errors import TrainFailed
-from sdk.rights import FIRST_DEPLOY, VERBS, CallRights, KnowsRights
 
 from .life import Life, live
 from .samples import GOOD_SCRIPT, write_script

@@ -15,7 +15,7 @@ from .samples import ANSWER
 
 if TYPE_CHECKING:
     from sdk.client import Client
-    from sdk.endpoint import Endpoint
+    from sdk.client.endpoint import Endpoint
 
     from .rig import Rig
 

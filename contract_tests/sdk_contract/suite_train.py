@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdk.adapter import Capability
+from sdk.adapter.types import JobState
 from sdk.errors import NotFoundError, TimedOut, TrainFailed
-from sdk.types import JobState
 
 from .samples import BAD_SCRIPT, GOOD_SCRIPT, LONG_SCRIPT, write_script
 

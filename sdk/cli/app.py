@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # The modules of these handlers; all others are in `handlers`.
-_HOMES = {"compare": "comparing", "mock": "mocks", "test": "testing"}
+_HOMES = {"compare": "compare_command", "mock": "mock_commands", "test": "testing"}
 _COMPLETE = "_MLPORT_COMPLETE"  # shells ask for completions by this variable
 _TYPES: dict[str, Any] = {"int": int, "float": float, "duration": parse.DURATION, "input": parse.INPUT}
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..adapter import Capability
+from ..adapter.types import JobState
 from ..client import Client
-from ..client.calling import signature_served
-from ..endpoint import Endpoint
+from ..client.callers import signature_served
+from ..client.endpoint import Endpoint
+from ..client.job import Job
 from ..errors import ConfigError, NotFoundError, SdkError, UnsupportedError
-from ..job import Job
-from ..logtext import readable
-from ..suggest import did_you_mean
-from ..types import JobState
+from ..util.logtext import readable
+from ..util.suggest import did_you_mean
 from . import models, parse
 from .output import age, usd
 from .template import TEMPLATE
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
     from ..adapter import Support
+    from ..adapter.types import Check, EndpointStatus, JobStatus, LogLine, Replicas
     from ..executor import Plan
-    from ..types import Check, EndpointStatus, JobStatus, LogLine, Replicas
     from .output import Output
 
 REFUSED, ALARM, LEFT_OVER = 2, 7, 8  # exit codes
@@ -329,7 +329,7 @@ def _count(replicas: Replicas) -> str:
     """Format the range of the number of replicas.
 
     Example:
-        >>> from sdk.types import Replicas
+        >>> from sdk.adapter.types import Replicas
         >>> _count(Replicas(1, 3)), _count(Replicas(2, 2))
         ('1-3', '2')
     """

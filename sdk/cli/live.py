@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from rich.live import Live
 from rich.text import Text
 
-from ..redact import escape_controls
+from ..util.redact import escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..monitor import Watch
+    from ..client.monitor import Watch
     from .output import Output
 
 

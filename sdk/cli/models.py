@@ -17,8 +17,8 @@ from .parse import CsvTable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..job import Job
-    from ..model import Model
+    from ..client.job import Job
+    from ..packaging.model import Model
 
 _DIGEST = re.compile(r"[0-9a-f]{12,64}")
 _ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")  # what `Model.load` reads; model files never have such names
@@ -40,7 +40,7 @@ def resolve(
     Raises:
         ConfigError: The argument does not name a model, or there is an example for one that is packed already.
     """
-    from ..model import Model, model
+    from ..packaging.model import Model, model
 
     named: dict[str, Any] = {} if name is None else {"name": name}
     rows: dict[str, Any] = {} if example is None else {"example": _rows(example)}
@@ -87,7 +87,7 @@ def _not_found(text: str) -> ConfigError:
 
 def _name_of(text: str) -> str:
     """Return the name of a model that is given as ``module:object``."""
-    from ..names import name_of
+    from ..util.names import name_of
 
     return name_of(text.partition(":")[2].rpartition(".")[2], source="the object", fix="give one with --name")
 
@@ -97,7 +97,7 @@ def _is_packed(path: Path) -> bool:
 
 
 def _saved(path: Path, given: dict[str, Any]) -> Model:
-    from ..model import Model
+    from ..packaging.model import Model
 
     if (path / "MLmodel").is_file():
         return Model.from_mlflow(path, **given)
@@ -111,8 +111,8 @@ def _saved(path: Path, given: dict[str, Any]) -> Model:
 
 def _stored(digest: str) -> Model:
     """Load the model that was packed on this machine under a digest, or the beginning of one."""
-    from ..model import Model
     from ..packaging.disk import state_dir
+    from ..packaging.model import Model
 
     found = sorted((state_dir() / "models").glob(f"{digest}*/mlport.json"))
     if len(found) != 1:

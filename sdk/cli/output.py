@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import SdkError
-from ..redact import Redactor, escape_controls
+from ..util.redact import Redactor, escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping, Sequence

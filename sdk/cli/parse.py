@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 import msgspec
 
-from .. import foreign, usertext
-from ..durations import parse_duration
 from ..errors import ConfigError, InvalidInputError
+from ..util import foreign, usertext
+from ..util.durations import parse_duration
 
 if TYPE_CHECKING:
     from ..packaging.manifest import Signature
@@ -171,7 +171,7 @@ def typed(text: str) -> Any:
 
 def replicas(text: str) -> Any:
     """Parse ``3`` or ``1:4``."""
-    from ..types import Replicas
+    from ..adapter.types import Replicas
 
     low, sign, high = text.partition(":")
     try:

@@ -12,7 +12,7 @@ import os
 import sys
 from contextlib import contextmanager
 
-from ..terminated import Terminated
+from ..util.terminated import Terminated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def exit_at_once() -> None:
 
 @contextmanager
 def raising() -> Generator[None]:
-    """Raise ``KeyboardInterrupt`` in the block on Ctrl-C, :class:`sdk.terminated.Terminated` on other signals."""
+    """Raise ``KeyboardInterrupt`` in the block on Ctrl-C, :class:`sdk.util.terminated.Terminated` on other signals."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     hook = sys.unraisablehook
     _handle(_raise)

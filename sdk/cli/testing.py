@@ -7,9 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..adapter.registry import extra_of
 from ..client import default_client
 from ..errors import ConfigError, PlatformError
-from ..registry import extra_of
 from .models import resolve
 from .parse import CsvTable
 

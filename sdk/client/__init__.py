@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 
 from .build import BuildVerbs
-from .compare import CompareVerbs
+from .compare_verb import CompareVerbs
 from .gc import GcVerbs
-from .rights import RightsVerbs
-from .telling import to_stderr
+from .policy import RightsVerbs
+from .progress import to_stderr
 from .train import TrainVerbs
 
 

@@ -8,12 +8,12 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from ..config import Layer, Settings, load
-from ..durations import parse_duration
-from ..redact import Redactor
-from ..secrets import SecretSource
-from ..verbose import log_to_stderr
-from ..waiting import Deadline, StoppableClock, SystemClock
-from .calling import Callers
+from ..config.secrets import SecretSource
+from ..util.durations import parse_duration
+from ..util.redact import Redactor
+from ..util.verbose import log_to_stderr
+from ..util.waiting import Deadline, StoppableClock, SystemClock
+from .callers import Callers
 from .pickling import Reduced, reduced
 from .session import Session
 

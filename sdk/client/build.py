@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from ..model import Model
     from ..packaging.image import BuiltImage, Image
+    from ..packaging.model import Model
     from ..packaging.training import Program
 
 _BUILD_S = 3600.0

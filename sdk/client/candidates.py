@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..adapter.prices import find_price
 from ..compare.result import Price
 from ..errors import ConfigError
-from ..prices import find_price
-from .order import RequestedSettings, region_of, resolve
+from .resolve import RequestedSettings, region_of, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..adapter import ServiceHost
+    from ..adapter.prices import PriceRow
     from ..compare.workload import Workload
-    from ..prices import PriceRow
-    from .order import ResolvedSettings
+    from .resolve import ResolvedSettings
     from .session import Session
 
 Several = Mapping[str, "str | Sequence[str]"]

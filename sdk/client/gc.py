@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import scratch
 from ..adapter import change_times
 from ..errors import Leftover, NotFoundError
-from ..names import check_name
+from ..util import scratch
+from ..util.names import check_name
+from .apply_change import redacting_errors
 from .base import deadline_of
-from .change import ChangeVerbs
-from .changing import redacting_errors
-from .passing import TemporaryRecords
+from .deploy import ChangeVerbs
+from .temporary_endpoints import TemporaryRecords
 
 if TYPE_CHECKING:
     from ..executor import GcReport
-    from ..waiting import Deadline
+    from ..util.waiting import Deadline
     from .session import Session
 
 

@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config.values import dotted
-from ..redact import is_secret_name
+from ..util.redact import is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,13 +8,13 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from .. import private, scratch
 from ..adapter import AdapterContext, Capability, Monitors, ProbesAside, StreamsLogs, Trains
+from ..adapter.types import EndpointState, EndpointStatus
 from ..errors import ConfigError, NotFoundError, SdkError, UnreadableError, UnsupportedError
 from ..executor import Event, Executor, new_txn
-from ..raised import ended, failed
-from ..types import EndpointState, EndpointStatus
-from ..waiting import Deadline, Retry, bucket_of
+from ..util import private, scratch
+from ..util.raised import ended, failed
+from ..util.waiting import Deadline, Retry, bucket_of
 
 if TYPE_CHECKING:
     import random
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import httpx
 
     from ..adapter import Adapter, Clock, Live, Support, TargetOptions
+    from ..adapter.metrics import MetricsReport
+    from ..adapter.types import LogLine
     from ..config import Settings, TargetSettings
-    from ..metrics import MetricsReport
-    from ..redact import Redactor
-    from ..types import LogLine
+    from ..util.redact import Redactor
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)

@@ -6,29 +6,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from ..adapter import Capability, JobSpec, Labels, Materials
-from ..change import Change
+from ..adapter.types import JobStatus
 from ..errors import ConfigError, NotFoundError, PackagingError
 from ..executor import TRANSFER_S
-from ..job import Job
-from ..model import Model
-from ..names import check_name, suggest_name
-from ..paths import expand
-from ..types import JobStatus
-from ..waiting import Poll
+from ..executor.change import Change
+from ..packaging.model import Model
+from ..util.names import check_name, suggest_name
+from ..util.paths import expand
+from ..util.waiting import Poll
+from .apply_change import change_deadline, redacted_lines, redacting_errors
 from .base import ClientBase, deadline_of, seconds_of
-from .changing import change_deadline, redacted_lines, redacting_errors
-from .listing import Listed
-from .order import RequestedSettings, check_secrets, resolve
+from .comparison_inputs import Listed
+from .job import Job
+from .resolve import RequestedSettings, check_secrets, resolve
 from .session import READ_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Unpack
 
+    from ..adapter.types import Json, LogLine, Resources
     from ..executor import Plan
     from ..packaging.packing import Packing
-    from ..types import Json, LogLine, Resources
-    from .order import ResolvedSettings
+    from .resolve import ResolvedSettings
     from .session import Session
 
 _JOB_S = 86_400.0

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from .. import usertext
 from ..errors import ConfigError
+from ..util import usertext
 from .cost import break_evens, cost_of
 from .result import SCHEMA, Best, BreakEven, Pair, Place, Row
 from .traffic import Traffic

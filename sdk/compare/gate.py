@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, GateFailed
-from ..suggest import did_you_mean
+from ..util.suggest import did_you_mean
 from .baseline import changes, incomparable
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from .windows import Times
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..metrics import MetricsReport
+    from ..adapter.metrics import MetricsReport
     from .load import Volley
     from .search import Highest
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ..metrics import MetricsReport
+    from ..adapter.metrics import MetricsReport
     from .measured import Measured
     from .stats import Estimate, IntervalRules
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ..metrics import MetricsReport
+    from ..adapter.metrics import MetricsReport
 
 
 @dataclass(frozen=True, slots=True)

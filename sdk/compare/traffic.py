@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..errors import ConfigError
-from ..suggest import did_you_mean
+from ..util.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import msgspec
 
 from ..errors import ConfigError
-from ..suggest import did_you_mean
+from ..util.suggest import did_you_mean
 from .load.arrivals import Kind
 from .stats import IntervalRules
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigError
-from ..foreign import is_shallow
+from ..util.foreign import is_shallow
 from .files import DEEPEST
 from .values import Layer, Origin, Source
 

@@ -9,17 +9,17 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from .. import kept, usertext
 from ..errors import ConfigError, UntrustedConfigError
-from ..foreign import is_shallow
-from ..trust import TARGET_KEYS, VARIABLE, named_trust, refusal
+from ..util import kept, usertext
+from ..util.foreign import is_shallow
+from .trust import TARGET_KEYS, VARIABLE, named_trust, refusal
 from .values import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from ..trust import TrustStore
+    from .trust import TrustStore
 
 NAME = "mlport.toml"
 _LARGEST = 1 << 20

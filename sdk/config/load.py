@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ..adapter.registry import adapters
 from ..errors import ConfigError
-from ..paths import expand
-from ..registry import adapters
-from ..trust import TrustStore
+from ..util.paths import expand
 from .environment import read_environment
 from .files import ConfigFile, check_trust, find_project_file, read_file, refusals
 from .schema import KEYS, Key, check_keys, read_key
 from .settings import Settings, TargetSettings, without_rival
+from .trust import TrustStore
 from .values import DEFAULT, Layer, Origin, Source, Sourced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ..registry import Registry
+    from ..adapter.registry import Registry
 
 _WHOLE = {"resources"}  # tables that are replaced as a whole, never merged
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ..adapter import TargetOptions
-from ..durations import parse_duration
 from ..errors import ConfigError, UnknownKeyError
-from ..redact import is_secret_name
-from ..suggest import did_you_mean
+from ..util.durations import parse_duration
+from ..util.redact import is_secret_name
+from ..util.suggest import did_you_mean
 from .values import DEFAULT, Path, Sourced, dotted
 
 if TYPE_CHECKING:

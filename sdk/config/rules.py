@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ..durations import format_duration, parse_duration
 from ..errors import ConfigError, UnknownKeyError
-from ..suggest import did_you_mean
+from ..util.durations import format_duration, parse_duration
+from ..util.suggest import did_you_mean
 
 METRICS = MappingProxyType(
     {

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigError, UnknownKeyError
-from ..paths import expand
-from ..suggest import did_you_mean
+from ..util.paths import expand
+from ..util.suggest import did_you_mean
 from .rules import parse_rule
 from .values import Layer, Origin, Source, dotted
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from ..adapter.registry import adapters
 from ..errors import ConfigError, UnknownKeyError
-from ..redact import MASK, Redactor, is_secret_name
-from ..registry import adapters
-from ..suggest import did_you_mean
+from ..util.redact import MASK, Redactor, is_secret_name
+from ..util.suggest import did_you_mean
 from .options import read_options
 from .values import Layer, Path, Source, Sourced, dotted
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ..adapter import Adapter, TargetOptions
-    from ..registry import Registry
+    from ..adapter.registry import Registry
     from .rules import Rule
 
     Options = TypeVar("Options", bound=TargetOptions)

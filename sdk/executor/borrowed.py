@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ..errors import SdkError
-from ..waiting import Deadline
+from ..util.waiting import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ..adapter import KnowsUsers
 from ..errors import ConflictError, NotFoundError, SdkError, ThrottledError, TimedOut, UnavailableError, UnreadableError
-from ..waiting import Retry, bucket_of
+from ..util.waiting import Retry, bucket_of
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from ..adapter import Ack, Adapter, Clock, Live, Materials, Operation, Ref, Resource
-    from ..waiting import Deadline
+    from ..util.waiting import Deadline
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..adapter import Nature
-from ..waiting import Poll
+from ..util.waiting import Poll
 
 if TYPE_CHECKING:
     import random
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..adapter import Adapter, Clock, Kind, Ref
     from ..errors import Leftover
-    from ..waiting import Deadline
+    from ..util.waiting import Deadline
     from .calls import Remote
     from .lease import Lease
 

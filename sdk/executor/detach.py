@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..adapter import Live
-    from ..waiting import Deadline
+    from ..util.waiting import Deadline
     from .calls import Reply
     from .context import Context
     from .journal import Notes

@@ -8,8 +8,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from .. import kept
-from ..private import make_folders
+from ..util import kept
+from ..util.private import make_folders
 
 if TYPE_CHECKING:
     from pathlib import Path

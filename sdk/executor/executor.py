@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..adapter import Materials, Trains, change_times
+from ..adapter.types import EndpointState
 from ..errors import ConflictError, JournalDamaged, JournalError, PlanStale, ThrottledError, TimedOut, UnavailableError
-from ..types import EndpointState
-from ..waiting import Deadline
+from ..util.waiting import Deadline
 from .calls import Remote
 from .context import Context, Detached, Event, Sightings
 from .fields import journal_safe
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..adapter import Adapter, Clock, Live, Ref
-    from ..change import Change, Verb
+    from ..adapter.types import EndpointStatus, JobStatus
     from ..errors import Leftover
-    from ..types import EndpointStatus, JobStatus
     from .calls import Call
+    from .change import Change, Verb
     from .disk import Disk
     from .journal import Journal
     from .plan import Plan

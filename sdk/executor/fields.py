@@ -12,7 +12,7 @@ from ..errors import JournalError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..types import Json
+    from ..adapter.types import Json
 
 _ID = re.compile(r"(?:[A-Za-z0-9_]|[.:@-](?=.)|/(?=[A-Za-z0-9_.]))*")  # ids, names, paths, ARNs; no query, no URL
 _HEX = re.compile(r"[0-9a-f]*")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..adapter import Adapter, Labels, Live, Ref
     from ..errors import Leftover
-    from ..waiting import Deadline
+    from ..util.waiting import Deadline
     from .calls import Remote
     from .recover import Recovered
     from .undo import Remover

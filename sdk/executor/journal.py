@@ -16,9 +16,9 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import kept
 from ..errors import JournalDamaged, JournalError
-from ..private import clear_way
+from ..util import kept
+from ..util.private import clear_way
 from . import fields as f
 from .disk import Disk, RealDisk
 from .txn import begun_at

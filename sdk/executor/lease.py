@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import foreign
 from ..adapter import Leases
 from ..errors import ConflictError, NotFoundError, SdkError, ThrottledError, UnavailableError
+from ..util import foreign
 from .calls import CALL_S
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
     from ..adapter import Adapter, LeaseRecord
-    from ..waiting import Deadline
+    from ..util.waiting import Deadline
 
 
 LONGEST_S = 600.0  # no lease of ours is valid for longer, of any class: one with a later end is damaged

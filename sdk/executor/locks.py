@@ -10,9 +10,9 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from .. import kept
 from ..errors import ConflictError, JournalError
-from ..private import clear_way
+from ..util import kept
+from ..util.private import clear_way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

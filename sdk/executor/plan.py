@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ..adapter import Adapter, Kind
-    from ..change import Change
+    from .change import Change
 
 Action = Literal["create", "update", "delete", "probe"]
 _NOBODY = Labels(endpoint="", owner="", txn="")

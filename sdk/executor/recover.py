@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..adapter import Kind, Live
     from ..errors import Leftover
-    from ..waiting import Deadline
+    from ..util.waiting import Deadline
     from .journal import JournalRecord
 
 

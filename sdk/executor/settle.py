@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..adapter import Live, Operation, Ref
-    from ..waiting import Deadline
+    from ..util.waiting import Deadline
     from .context import Context
     from .plan import Step
 

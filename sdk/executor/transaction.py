@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..adapter import Materials, Nature, change_times
 from ..errors import ConflictError, Interrupted, RollbackFailed, SdkError, ThrottledError, UnavailableError
-from ..terminated import Terminated
-from ..waiting import Deadline
+from ..util.terminated import Terminated
+from ..util.waiting import Deadline
 from .borrowed import borrowed, in_use_by
 from .context import Detached
 from .detach import Detacher

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ..adapter import Live, Ref, Resource
-    from ..waiting import Deadline
+    from ..util.waiting import Deadline
     from .context import Context, Pauses
     from .journal import Notes
     from .plan import Step

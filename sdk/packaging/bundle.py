@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sdk import foreign, scratch
 from sdk.errors import ConfigError, LockMismatchError, PackagingError
 from sdk.packaging import disk
 from sdk.packaging.lock import Lock
 from sdk.packaging.manifest import EXAMPLE, MANIFEST, FileRecord, Manifest, decode_manifest
 from sdk.serving import fields
+from sdk.util import foreign, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

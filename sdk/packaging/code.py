@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from sdk.errors import ConfigError
 from sdk.packaging import disk
 from sdk.packaging.gitignore import Ignore
-from sdk.paths import expand
-from sdk.verbose import note
+from sdk.util.paths import expand
+from sdk.util.verbose import note
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

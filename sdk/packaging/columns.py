@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sdk import cells
 from sdk.errors import ConfigError
 from sdk.packaging.manifest import Levels, Tensor
 from sdk.packaging.plain import PlainArray
 from sdk.serving import failures, fields, times
+from sdk.util import cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdk import kept, scratch
 from sdk.errors import PackagingError
-from sdk.private import clear_way, make_folders
+from sdk.util import kept, scratch
+from sdk.util.private import clear_way, make_folders
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -110,7 +110,7 @@ def staging(parent: Path) -> Generator[Path]:
 
 @contextmanager
 def staging_outside(parent: Path) -> Generator[Path]:
-    """Create a private folder inside a user's folder, where :func:`sdk.scratch.sweep` does not search on its own."""
+    """Create a private folder inside a user's folder, where :func:`sdk.util.scratch.sweep` does not search."""
     with writing(parent), scratch.beside(parent, subfolder(cache_dir() / scratch.TMP)) as folder:
         yield folder
 

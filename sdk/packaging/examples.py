@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import msgspec
 
-from sdk import cells
 from sdk.errors import ConfigError, InvalidInputError
 from sdk.packaging import columns as columns_of
 from sdk.packaging.manifest import Tensor
 from sdk.packaging.plain import JsonRows, PlainArray
+from sdk.util import cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,7 +144,7 @@ def _by_column(records: Sequence[dict[str, Any]], whole: frozenset[str]) -> dict
 
 def _records(example: Sequence[Any]) -> JsonRows:
     """Return records as the server reads them from the request that carries them."""
-    payload: Any = import_module("sdk.payload")
+    payload: Any = import_module("sdk.dataplane.payload")
     try:
         (body,) = payload.bodies(list(example), payload.EncodingRules(limit=sys.maxsize))
     except InvalidInputError as error:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from sdk import foreign
 from sdk.errors import ConfigError, MissingExtraError, SdkError
 from sdk.packaging import answers, axes, columns, examples, fitted, lengths, pickles
 from sdk.packaging.fitted import UNKNOWN, Fitted
@@ -25,6 +24,7 @@ from sdk.packaging.pack import Parts, publish
 from sdk.packaging.usercode import running
 from sdk.serving.columns import whole_inputs
 from sdk.serving.parts import PYTHON
+from sdk.util import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,7 +66,7 @@ TABULAR = frozenset({"lightgbm", "sklearn", "xgboost"})
 
 
 def pack_file(path: Path, name: str, about: FileOptions, packing: Packing) -> tuple[Manifest, Path]:
-    """Pack a model file; see :meth:`sdk.model.Model.from_path`."""
+    """Pack a model file; see :meth:`sdk.packaging.model.Model.from_path`."""
     if not path.is_file():
         raise ConfigError(f"path: {path} is no file", hint="for a folder use Model.load or Model.from_mlflow")
     found = recognise(path, about.trust)

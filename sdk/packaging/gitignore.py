@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sdk import usertext
+from sdk.util import usertext
 
 if TYPE_CHECKING:
     from pathlib import Path

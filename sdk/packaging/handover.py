@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FACTS = "handover.json"
 LIBRARY = "lib"
 _SERVING = ("__init__", "failures", "fields", "times")
-_SHIPPED = ("cells.py", "errors.py", "packaging/__init__.py", "packaging/flavours")
+_SHIPPED = ("errors.py", "packaging/__init__.py", "packaging/flavours", "util/__init__.py", "util/cells.py")
 _MODULES = ("answers", "columns", "examples", "handover", "libraries", "manifest", "needs", "pickling", "plain")
 
 

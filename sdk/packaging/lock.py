@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sdk import kept
 from sdk.errors import LockMismatchError, PackagingError
 from sdk.packaging import disk, uvrun
 from sdk.packaging.libraries import closure, normal
 from sdk.packaging.manifest import LOCK, Sources
 from sdk.packaging.requirements import requirement_name
 from sdk.serving import pins as grammar
+from sdk.util import kept
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

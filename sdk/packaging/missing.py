@@ -14,11 +14,11 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from sdk import cells
 from sdk.errors import PackagingError
 from sdk.packaging import columns, examples
 from sdk.packaging.plain import PlainArray
 from sdk.packaging.usercode import running
+from sdk.util import cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -9,13 +9,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from sdk import foreign
 from sdk.errors import ConfigError, MissingExtraError
 from sdk.packaging import axes, columns, disk, examples
 from sdk.packaging.files import PICKLES, TRUST_HINT
 from sdk.packaging.manifest import Signature, Tensor
 from sdk.packaging.pack import Parts, publish
 from sdk.packaging.requirements import RequirementLists, read_requirements, requirement_name, requirement_names
+from sdk.util import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ class MlflowOptions:
 
 
 def pack_mlflow(source: Path, name: str, about: MlflowOptions, packing: Packing) -> tuple[Manifest, Path]:
-    """Pack an MLflow model folder; see :meth:`sdk.model.Model.from_mlflow`."""
+    """Pack an MLflow model folder; see :meth:`sdk.packaging.model.Model.from_mlflow`."""
     described = _described(source)
     flavour = _python_function(described, source)
     _check_pickles(source, about)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sdk.errors import ConfigError, MissingExtraError, PackagingError
-from sdk.packaging import answers, axes, code, columns, examples, fitted, lengths, missing, travels
+from sdk.packaging import answers, axes, code, columns, examples, fitted, lengths, missing, portability
 from sdk.packaging.flavours import flavour_of
 from sdk.packaging.flavours.base import RoundTrip
 from sdk.packaging.flavours.onnx import Onnx
@@ -19,8 +19,8 @@ from sdk.packaging.flavours.python import settled
 from sdk.packaging.manifest import Manifest, Signature, Tensor
 from sdk.packaging.pack import Parts, publish
 from sdk.packaging.usercode import running
-from sdk.paths import expand
 from sdk.serving.parts import PYTHON
+from sdk.util.paths import expand
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ _ARTIFACTS = "model/artifacts"
 
 @dataclass(frozen=True, slots=True)
 class ObjectOptions:
-    """The user's options for the object; see :func:`sdk.model.model`."""
+    """The user's options for the object; see :func:`sdk.packaging.model.model`."""
 
     example: Any = None
     method: str | None = None
@@ -49,7 +49,7 @@ class ObjectOptions:
 
 
 def pack_object(obj: Any, name: str, wishes: ObjectOptions, packing: Packing) -> tuple[Manifest, Path]:
-    """Pack a live object; see :func:`sdk.model.model`."""
+    """Pack a live object; see :func:`sdk.packaging.model.model`."""
     if wishes.engine == "auto":
         return _pack_faster(obj, name, wishes, packing)
     return _pack(obj, name, _flavour(obj, wishes.engine), wishes, packing)
@@ -71,14 +71,14 @@ def _pack(obj: Any, name: str, flavour: Flavour, wishes: ObjectOptions, packing:
         if flavour.name == "class":
             options["load"] = isinstance(obj, type) or wishes.artifacts is not None
         trial, live = RoundTrip(method, shipped=shipped), obj
-        with travels.files_read() as read:
+        with portability.files_read() as read:
             if prepared is not None:
                 live = _loaded(obj, folder / options.get("path", "model")) if options.get("load") else obj
                 trial = _ask(flavour, live, trial, examples.argument(prepared))
         with running(f"{type(obj).__name__} cannot be written", operation="pack", others=(OSError,)):
             saved = flavour.save(obj, folder / "model", trial)
         if saved.needs is not None:
-            travels.check(saved.needs, shipped, read, asked=prepared is not None)
+            portability.check(saved.needs, shipped, read, asked=prepared is not None)
         signature = _signature(flavour, live, traits, trial, prepared, wishes)
         return Parts(
             name=name,
@@ -235,9 +235,9 @@ class _Answered:
         return answers.starts_with(found, first)
 
 
-def _signature(
+def _signature(  # noqa: PLR0917
     flavour: Flavour, live: Any, traits: Traits, trial: RoundTrip, prepared: Any, wishes: ObjectOptions
-) -> Signature:  # noqa: PLR0917  private, all of another type
+) -> Signature:
     if prepared is None:
         nan = traits.allow_nan if wishes.allow_nan is None else wishes.allow_nan
         rowwise = traits.rowwise if wishes.rowwise is None else wishes.rowwise

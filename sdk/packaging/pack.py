@@ -6,7 +6,6 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from sdk import scratch
 from sdk.errors import ConfigError
 from sdk.packaging import bundle, disk, uvrun, wheels
 from sdk.packaging.code import copy_code
@@ -22,7 +21,8 @@ from sdk.packaging.requirements import (
     requirement_name,
     requirement_names,
 )
-from sdk.paths import expand
+from sdk.util import scratch
+from sdk.util.paths import expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdk import usertext
 from sdk.errors import ConfigError
 from sdk.packaging.libraries import normal
-from sdk.paths import expand
+from sdk.util import usertext
+from sdk.util.paths import expand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

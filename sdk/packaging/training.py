@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from sdk import foreign
 from sdk.errors import ConfigError, LockMismatchError, PackagingError
 from sdk.packaging import axes, bundle, disk, examples, files, fitted, handover, pickling
 from sdk.packaging.code import collect, copy_code
 from sdk.packaging.lock import Lock
 from sdk.packaging.manifest import EXAMPLE, LOCK, MANIFEST, Manifest, Signature
 from sdk.packaging.pack import lock_for, python_minor, sources_of
-from sdk.paths import expand
 from sdk.serving.columns import whole_inputs
 from sdk.serving.fields import is_relative
 from sdk.serving.parts import PYTHON
+from sdk.util import foreign
+from sdk.util.paths import expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

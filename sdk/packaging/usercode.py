@@ -14,9 +14,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from sdk.errors import PackagingError, SdkError
-from sdk.raised import from_exception
 from sdk.serving.crashes import refuse_exits
-from sdk.terminated import Terminated
+from sdk.util.raised import from_exception
+from sdk.util.terminated import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from sdk.errors import ConfigError, PackagingError
 from sdk.packaging import uvconfig
-from sdk.redact import Redactor
+from sdk.util.redact import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,9 +16,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdk import kept
 from sdk.packaging import disk, uvrun
 from sdk.packaging import runtime as server
+from sdk.util import kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

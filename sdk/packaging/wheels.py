@@ -16,8 +16,8 @@ from sdk.packaging.libraries import normal
 from sdk.packaging.lock import Lock, only
 from sdk.packaging.manifest import Sources
 from sdk.packaging.requirements import is_path
-from sdk.paths import expand
 from sdk.serving.pins import render
+from sdk.util.paths import expand
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -13,14 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from . import media, v2
-from .codecs import (
-    Answer,
-    Input,
-    decode,
-    encode,
-    media_type,
-    unsupported,
-)
+from .codecs import Answer, Input, decode, encode, media_type, unsupported
 from .convert import DATATYPES
 from .failures import RequestError, bad_input
 from .jsontext import encode_json

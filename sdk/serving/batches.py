@@ -1,7 +1,8 @@
 """Joins waiting requests into one model call, splits its outputs again, and limits the rows of a call.
 
 Many models need almost as long for one row as for fifty. Requests that wait when the model becomes free are joined at
-once; a single request never waits for others. The maximum size of a call is learned from earlier calls; see `DurationModel`.
+once; a single request never waits for others. The maximum size of a call is learned from earlier calls; see
+`DurationModel`.
 
 Requests are joined only for models whose signature declares rows independent, and only inputs of the same types and
 shapes.

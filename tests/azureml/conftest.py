@@ -11,8 +11,8 @@ import pytest
 
 from sdk.adapter import AdapterContext, Clock
 from sdk.client import Client
-from sdk.redact import Redactor
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_azureml import AzureMLAdapter, AzureMLOptions
 from sdk_contract.clouds import mini_cloud
 from sdk_contract.clouds.azureml import AzureMLCloud

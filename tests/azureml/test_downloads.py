@@ -11,8 +11,8 @@ import pytest
 
 from sdk.adapter import AdapterContext
 from sdk.errors import NotFoundError, UnavailableError
-from sdk.redact import Redactor
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_azureml import AzureMLAdapter, AzureMLOptions
 from tests.azureml.conftest import INSTANCE
 

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from sdk.adapter import AdapterContext
+from sdk.adapter.types import Replicas
 from sdk.errors import AuthError, ConfigError, DeployFailed, NotFoundError, PlatformError, UnavailableError
-from sdk.redact import Redactor
-from sdk.types import Replicas
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_azureml import AzureMLAdapter, AzureMLOptions, _where
 from sdk_azureml._where import _from_azure
 from sdk_contract.clouds import mini_cloud

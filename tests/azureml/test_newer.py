@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import httpx
 import pytest
 
+from sdk.adapter.types import EndpointState, JobState
 from sdk.client import Client
-from sdk.types import EndpointState, JobState
 from sdk_azureml import AzureMLOptions, _bodies
 from sdk_azureml._train import state_of
 from sdk_contract.samples import ANSWER

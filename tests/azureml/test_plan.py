@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from sdk.adapter import DeploymentSpec, EndpointSpec, JobSpec, Labels, Ref
+from sdk.adapter.types import DeploymentStatus, Replicas
 from sdk.errors import (
     AuthError,
     ConfigError,
@@ -20,7 +21,6 @@ from sdk.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from sdk.types import DeploymentStatus, Replicas
 from sdk_azureml import AzureMLOptions, _bodies, _errors, _names, _plan, _submission
 from sdk_azureml._doctor import family_of
 from sdk_azureml._monitor import Series, container_lines, counted, last_warning, overlap, points, status_class

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdk.client import Client
-    from sdk.endpoint import Endpoint
+    from sdk.client.endpoint import Endpoint
     from sdk_contract.clouds.azureml import AzureMLCloud
     from sdk_contract.samples import Samples
 

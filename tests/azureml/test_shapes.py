@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from sdk.adapter import AdapterContext
-from sdk.redact import Redactor
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_azureml import AzureMLAdapter, AzureMLOptions
 from tests.mutating import Mutator, Transport, survive
 

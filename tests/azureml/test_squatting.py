@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from sdk.adapter import AdapterContext
+from sdk.adapter.types import EndpointState, EndpointStatus
 from sdk.errors import SecurityError
-from sdk.redact import Redactor
-from sdk.types import EndpointState, EndpointStatus
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_azureml import AzureMLAdapter, AzureMLOptions
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sdk.adapter.prices import find_price
+from sdk.adapter.types import EndpointState, Replicas
 from sdk.errors import AuthError, ConfigError, ModelError, PlatformError, QuotaError
-from sdk.prices import find_price
-from sdk.types import EndpointState, Replicas
 from sdk_contract.clouds import mini_cloud
 from sdk_contract.clouds.azureml import AzureMLCloud
 from sdk_contract.samples import ANSWER, FAIL

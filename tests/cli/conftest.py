@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sdk.client import Client
-from sdk.verbose import OURS
+from sdk.util.verbose import OURS
 from tests.warm import commands
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

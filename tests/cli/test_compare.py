@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdk.cli import comparing, parse
+from sdk.cli import compare_command, parse
 from tests.compare.rows import comparison, row
 from tests.warm import commands
 
@@ -101,7 +101,7 @@ def test_each_line_of_a_csv_file_is_a_request(folder: Path) -> None:
     """With the names of the first line."""
     (folder / "rows.csv").write_text("a,b\n1,x\n2,y\n")
     given = parse.INPUT.convert(f"@{folder / 'rows.csv'}", None, None)
-    assert {"payloads": [[{"a": 1, "b": "x"}], [{"a": 2, "b": "y"}]]} == comparing._arguments({"payloads": given})
+    assert {"payloads": [[{"a": 1, "b": "x"}], [{"a": 2, "b": "y"}]]} == compare_command._arguments({"payloads": given})
 
 
 def test_dry_run(folder: Path) -> None:

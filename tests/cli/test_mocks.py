@@ -153,4 +153,4 @@ def test_no_credential_is_an_argument(run: Run, running: dict[str, str], state: 
     """What every user of the machine can read of the process is its name, its folder and its runner."""
     folder = state / "mocks" / "toy"
     argv = Path(f"/proc/{(folder / 'lock').read_text()}/cmdline").read_bytes().split(b"\0")[1:]
-    assert [b"-m", b"sdk.mocks", b"toy", str(folder).encode(), b"process", b""] == argv
+    assert [b"-m", b"sdk.adapter.shared.mini_clouds", b"toy", str(folder).encode(), b"process", b""] == argv

@@ -10,7 +10,7 @@ import pytest
 
 import sdk
 from sdk.cli.parse import INPUT, CsvTable
-from sdk.client.calling import signature_served
+from sdk.client.callers import signature_served
 from sdk.errors import InvalidInputError
 from sdk.packaging.disk import state_dir
 

@@ -85,7 +85,7 @@ def test_a_signal_finds_its_exception_while_modules_are_half_imported() -> None:
     """SIGTERM may come while Python is in the middle of any of our modules."""
     code = (
         "import os, signal, sys, types\nfrom sdk.cli import signals\n"
-        "sys.modules['sdk.waiting'] = types.ModuleType('sdk.waiting')\n"
+        "sys.modules['sdk.util.waiting'] = types.ModuleType('sdk.util.waiting')\n"
         "try:\n    with signals.raising():\n        os.kill(os.getpid(), signal.SIGTERM)\n        signal.pause()\n"
         "except KeyboardInterrupt as stop:\n    print(type(stop).__name__, signals.code_of(stop))\n"
     )

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sdk.cli import comparing, handlers, mocks, testing
+from sdk.cli import compare_command, handlers, mock_commands, testing
 from sdk.cli.verbs import EXIT_CODES, VERBS, Verb
-from sdk.client import Client, change
+from sdk.client import Client, deploy
 from sdk.errors import SdkError
 
 PYTHON = [verb for verb in VERBS if verb.name not in {"init", "config", "mock", "prices", "stop", "test"}]
@@ -25,9 +25,9 @@ def _parameters(method: Callable[..., Any]) -> set[str]:
     found = inspect.signature(method).parameters
     shared = next((str(item.annotation) for item in found.values() if item.kind is item.VAR_KEYWORD), "")
     shared = shared.removeprefix("Unpack[").removesuffix("]")
-    spelled = getattr(change, shared).__annotations__ if shared else {}
+    spelled = getattr(deploy, shared).__annotations__ if shared else {}
     packing = (
-        set(change.PackArguments.__annotations__) if "about" in found or shared else set[str]()
+        set(deploy.PackArguments.__annotations__) if "about" in found or shared else set[str]()
     )  # no shell has objects
     return {*(name for name in found if name not in {"self", "how", "about"}), *spelled} - packing
 
@@ -62,7 +62,9 @@ def test_every_verb_has_a_handler() -> None:
     names = {f"do_{verb.name}" for verb in VERBS if not verb.group}
     names |= {f"do_{verb.name}_{child.name}" for verb in VERBS for child in verb.group}
     assert names == {
-        name for name in {**vars(handlers), **vars(mocks), **vars(comparing), **vars(testing)} if name.startswith("do_")
+        name
+        for name in {**vars(handlers), **vars(mock_commands), **vars(compare_command), **vars(testing)}
+        if name.startswith("do_")
     }
 
 

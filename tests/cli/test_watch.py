@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from sdk.adapter.types import DeploymentStatus, EndpointState, EndpointStatus
 from sdk.cli.handlers import show_endpoint
 from sdk.cli.live import watch_endpoint
 from sdk.cli.output import Output
-from sdk.types import DeploymentStatus, EndpointState, EndpointStatus
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -7,14 +7,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import YES, Capability
+from sdk.adapter.metrics import Latency, MetricsReport
+from sdk.adapter.prices import PriceRow
+from sdk.adapter.registry import Registry
+from sdk.adapter.types import LogLine
 from sdk.client import Client
 from sdk.config import load
-from sdk.metrics import Latency, MetricsReport
-from sdk.model import Model
 from sdk.packaging.manifest import EXAMPLE, MANIFEST, Manifest, Signature, Tensor
-from sdk.prices import PriceRow
-from sdk.registry import Registry
-from sdk.types import LogLine
+from sdk.packaging.model import Model
 from sdk_contract.fake import TrafficFake
 from sdk_contract.fake_cloud import CALM, FakeCloud, Temper, VirtualClock, give_name
 from sdk_contract.fake_plane import Plane

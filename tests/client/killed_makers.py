@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sdk
-from sdk.identities import Identities
+from sdk.adapter.identities import Identities
+from sdk.config.trust import TrustStore
 from sdk.packaging import disk, training, uvconfig, venv
 from sdk.packaging.image import dependencies
 from sdk.packaging.image.engine_ssh import Forward
 from sdk.packaging.image.manifests import Platform
 from sdk.packaging.image.store import BlobStore
 from sdk.packaging.lock import Lock, compile_lock
-from sdk.trust import TrustStore
 from sdk_local import LocalOptions, _doctor, _folder, _records
 
 if TYPE_CHECKING:

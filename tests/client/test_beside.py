@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from sdk.attempts import WAITED
-from sdk.beside import IN_PART, HealthWatch, Standstill, ask
-from sdk.wire import ConnectionPool
+from sdk.dataplane.attempts import WAITED
+from sdk.dataplane.connections import ConnectionPool
+from sdk.dataplane.health_checks import IN_PART, HealthWatch, Standstill, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.adapter import Capability
+from sdk.adapter.types import EndpointState, LogLine, Replicas
 from sdk.errors import (
     ConfigError,
     ConflictError,
@@ -22,7 +23,6 @@ from sdk.errors import (
     UnknownKeyError,
     UnsupportedError,
 )
-from sdk.types import EndpointState, LogLine, Replicas
 from sdk_contract.fake import ConfigFake, TrafficFake
 from sdk_contract.fake_cloud import HOSTILE, Fault, Temper
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from sdk.adapter.shared import invoker
+from sdk.adapter.types import EndpointState
 from sdk.errors import UnavailableError
-from sdk.plane import calling
-from sdk.types import EndpointState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sdk.adapter import Invoker, Live
-    from sdk.types import EndpointStatus
+    from sdk.adapter.types import EndpointStatus
 
 NOT_READY = {"error": {"code": "not_ready", "message": "No replica is ready."}}
 WHY = "nothing is left of deployment d1"
@@ -45,7 +45,7 @@ def outage(world: Any, faked: Any, seconds: float, state: EndpointState, body: A
     class Reviving(faked.TellingFake):  # type: ignore[misc]  # of a module that is loaded by its path
         def invoker(self, status: EndpointStatus) -> Invoker:
             fresh: Invoker = super().invoker(status)
-            return replace(fresh, revives=True, error=lambda answer: calling.error(answer, provider="fake"))
+            return replace(fresh, revives=True, error=lambda answer: invoker.error(answer, provider="fake"))
 
         def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
             found: EndpointStatus | None = super().status(name, live)

@@ -10,8 +10,8 @@ import pytest
 
 import sdk
 from sdk.client import Client, default_client
-from sdk.endpoint import Endpoint
-from sdk.job import Job
+from sdk.client.endpoint import Endpoint
+from sdk.client.job import Job
 from sdk.packaging.image import Image, open_store
 from sdk.packaging.image.layers import Entry, with_parents
 from sdk.packaging.image.manifests import ImageConfig

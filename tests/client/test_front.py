@@ -8,6 +8,8 @@ import httpx
 import pytest
 
 from sdk.adapter import Invoker, Limits
+from sdk.dataplane.intermediaries import is_of_front
+from sdk.dataplane.invoke import Caller, EndpointFacts
 from sdk.errors import (
     AuthError,
     ModelError,
@@ -17,9 +19,7 @@ from sdk.errors import (
     ThrottledError,
     UnavailableError,
 )
-from sdk.front import is_of_front
-from sdk.invoke import Caller, EndpointFacts
-from sdk.waiting import SystemClock
+from sdk.util.waiting import SystemClock
 from sdk_azureml import _predict as azureml
 from sdk_sagemaker import _predict as sagemaker
 from sdk_vertex import _predict as vertex

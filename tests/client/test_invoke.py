@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from sdk.dataplane.invoke import Caller, EndpointFacts
 from sdk.errors import (
     AuthError,
     InvalidInputError,
@@ -22,8 +23,7 @@ from sdk.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from sdk.invoke import Caller, EndpointFacts
-from sdk.waiting import SystemClock, TokenBucket
+from sdk.util.waiting import SystemClock, TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdk import lifecycle
 from sdk.adapter import DeploymentSpec
+from sdk.adapter.types import DeploymentStatus, EndpointState, EndpointStatus
 from sdk.errors import ConfigError, ConflictError, NotFoundError
-from sdk.types import DeploymentStatus, EndpointState, EndpointStatus
+from sdk.executor import lifecycle
 
 if TYPE_CHECKING:
-    from sdk.change import Change
+    from sdk.executor.change import Change
 
 CONTEXT = lifecycle.ChangeContext("churn", "me", "t0")
 

@@ -8,7 +8,7 @@ import pytest
 
 from sdk.client import Client
 from sdk.errors import InvalidInputError, ModelError
-from sdk.model import model
+from sdk.packaging.model import model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdk.alarms import evaluate, latency_of, objective, value_of
+from sdk.adapter.metrics import Latency, MetricsReport
+from sdk.adapter.types import DeploymentStatus, EndpointState, EndpointStatus
+from sdk.client.alarms import evaluate, latency_of, objective, value_of
+from sdk.client.monitor import cost_so_far
 from sdk.config.rules import METRICS, parse_rule
 from sdk.errors import NotFoundError, UnsupportedError
-from sdk.metrics import Latency, MetricsReport
-from sdk.monitor import cost_so_far
-from sdk.types import DeploymentStatus, EndpointState, EndpointStatus
 from sdk_contract.fake import TrafficFake
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdk.client.passing import Passing, TemporaryRecords
-from sdk.trust import TrustStore
+from sdk.client.temporary_endpoints import Passing, TemporaryRecords
+from sdk.config.trust import TrustStore
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sdk.dataplane.payload import NPY, EncodingRules, bodies
 from sdk.errors import InvalidInputError
-from sdk.payload import NPY, EncodingRules, bodies
 
 RULES = EncodingRules(limit=100_000)
 KNOWN = EncodingRules(limit=100_000, missing=True)

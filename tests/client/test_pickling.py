@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sdk.adapter.registry import adapters, register_adapter
 from sdk.client import Client, pickling
-from sdk.endpoint import Endpoint
+from sdk.client.endpoint import Endpoint
+from sdk.client.job import Job
+from sdk.dataplane.prediction import Prediction
 from sdk.errors import ConfigError, NotFoundError, UnknownKeyError
-from sdk.job import Job
-from sdk.model import Model, model
-from sdk.prediction import Prediction
-from sdk.registry import adapters, register_adapter
-from sdk.waiting import SystemClock
+from sdk.packaging.model import Model, model
+from sdk.util.waiting import SystemClock
 from sdk_local import LocalAdapter
 from tests.compare.rows import comparison, row
 

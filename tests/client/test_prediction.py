@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sdk.payload import index_of
-from sdk.prediction import Prediction
+from sdk.dataplane.payload import index_of
+from sdk.dataplane.prediction import Prediction
 
 
 def frame(values: Any, index: Any = None) -> Any:

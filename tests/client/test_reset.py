@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.adapter import Invoker, Limits
+from sdk.dataplane.invoke import Caller, EndpointFacts
 from sdk.errors import SdkError, UnavailableError
-from sdk.invoke import Caller, EndpointFacts
-from sdk.waiting import SystemClock, TokenBucket
+from sdk.util.waiting import SystemClock, TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

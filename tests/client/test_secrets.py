@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sdk.config.secrets import SecretSource, secret_names
 from sdk.errors import ConfigError, DeployFailed, UnavailableError
-from sdk.redact import Redactor
-from sdk.secrets import SecretSource, secret_names
+from sdk.util.redact import Redactor
 from sdk_contract.fake_cloud import Fault
 
 if TYPE_CHECKING:

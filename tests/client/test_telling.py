@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.executor import Event
-from sdk.redact import MASK
+from sdk.util.redact import MASK
 
 if TYPE_CHECKING:
     from pathlib import Path

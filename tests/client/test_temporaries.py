@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdk import scratch
 from sdk.client import Client
 from sdk.packaging import disk
+from sdk.util import scratch
 
 if TYPE_CHECKING:
     from sdk.executor import GcReport
@@ -60,7 +60,7 @@ def gc(folder: Path, *, apply: bool = False) -> GcReport:
 
 def die(code: str, state: Path) -> None:
     """Run a line in a process that is then killed."""
-    script = f"import os, sys\nfrom pathlib import Path\nfrom sdk import scratch\n{code}"
+    script = f"import os, sys\nfrom pathlib import Path\nfrom sdk.util import scratch\n{code}"
     env = {**os.environ, "MLPORT_STATE_DIR": str(state)}
     assert -9 == subprocess.run([sys.executable, "-c", script, state], env=env, check=False).returncode
 
@@ -185,7 +185,7 @@ def test_a_sweep_never_fails_a_verb(state: Path) -> None:
 def test_a_sweep_costs_the_same_with_many_models(tmp_path: Path) -> None:
     """It lists a fixed number of folders and opens only temporaries, whatever the state folder holds."""
     script = (
-        "import sys\nfrom pathlib import Path\nfrom sdk import scratch\n"
+        "import sys\nfrom pathlib import Path\nfrom sdk.util import scratch\n"
         "events = []\n"
         "sys.addaudithook(lambda event, args: events.append(event) if event in ('os.scandir', 'open') else None)\n"
         "root = Path(sys.argv[1])\n"

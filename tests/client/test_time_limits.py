@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from sdk.adapter import Ack, ChangeTimes, Materials, Resource, change_times
-from sdk.client.changing import change_deadline
+from sdk.adapter.registry import Registry
+from sdk.client.apply_change import change_deadline
 from sdk.errors import ConfigError, RollbackFailed, TimedOut
-from sdk.registry import Registry
 from sdk_contract.fake_cloud import Temper
 
 if TYPE_CHECKING:

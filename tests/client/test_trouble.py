@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sdk.adapter.types import LogLine
 from sdk.errors import ConflictError, NotFoundError, UnavailableError
-from sdk.model import model as make_model
-from sdk.types import LogLine
+from sdk.packaging.model import model as make_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

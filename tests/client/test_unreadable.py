@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from sdk.adapter.types import EndpointState
 from sdk.errors import UnreadableError
-from sdk.types import EndpointState
 from sdk_contract.fake import ConfigFake, TrafficFake
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import httpx
 import pytest
 import trustme
 
-from sdk.invoke import _by_proxy
-from sdk.wire import ConnectionPool, is_broken
+from sdk.dataplane.connections import ConnectionPool, is_broken
+from sdk.dataplane.invoke import _by_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

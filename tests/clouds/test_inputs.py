@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.adapter import Labels, Materials, Ref
-from sdk.plane.uploads import DATA, UNFINISHED
-from sdk.transfers import Meter
+from sdk.adapter.shared.transfers import Meter
+from sdk.adapter.shared.uploads import DATA, UNFINISHED
 from sdk_azureml import AzureMLAdapter
 from sdk_contract.clouds.azureml.rig import AzureMLRig
 from sdk_contract.clouds.sagemaker.rig import SagemakerRig

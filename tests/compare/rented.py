@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sdk.adapter import YES, Capability, ServiceHost
-from sdk.prices import PriceRow
+from sdk.adapter.prices import PriceRow
 from sdk_local import LocalAdapter
 
 if TYPE_CHECKING:

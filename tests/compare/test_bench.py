@@ -10,6 +10,7 @@ import httpx
 import msgspec
 import pytest
 
+from sdk.adapter.metrics import Latency, MetricsReport
 from sdk.compare.load import Aim, Arrivals, Volley, WindowPlan
 from sdk.compare.load.arrivals import offsets
 from sdk.compare.load.engine import Meters, WindowRun
@@ -20,7 +21,6 @@ from sdk.compare.subject import Subject
 from sdk.compare.windows import connections, shot
 from sdk.compare.workload import Workload
 from sdk.errors import ConfigError, SdkError
-from sdk.metrics import Latency, MetricsReport
 from tests.compare.draws import Clock
 from tests.compare.rows import row
 from tests.compare.virtual import Simulated, late, run

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdk.client import Client
-from sdk.model import model
+from sdk.packaging.model import model
 from sdk_contract.clouds import mini_cloud
 from tests.compare.test_whole import SHORT, double
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.compare.cost import (
+from sdk.compare.cost import (  # fmt: skip
     Serving,
     break_evens,
     call_usd,
@@ -17,7 +17,7 @@ from sdk.compare.cost import (
     replicas,
     training_cost,
     usd_range,
-)  # fmt: skip
+)
 from sdk.compare.report.cells import month
 from sdk.compare.result import Price
 from sdk.compare.search import Highest

@@ -13,8 +13,8 @@ import pytest
 
 from sdk.client import Client
 from sdk.errors import ConfigError
-from sdk.model import Model, model
-from sdk.waiting import SystemClock
+from sdk.packaging.model import Model, model
+from sdk.util.waiting import SystemClock
 from tests.compare.rented import SMALL, TRAINING
 from tests.compare.test_whole import SHORT, double
 

@@ -9,9 +9,9 @@ import pytest
 
 from sdk.client import Client
 from sdk.client.candidates import spread, wanted_of
-from sdk.client.passing import Passing, TemporaryRecords
+from sdk.client.temporary_endpoints import Passing, TemporaryRecords
 from sdk.errors import ConfigError, UnknownKeyError
-from sdk.model import model
+from sdk.packaging.model import model
 from tests.compare.rows import comparison, row
 from tests.compare.test_whole import double
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 AWS = {"provider": "sdk_sagemaker:SagemakerAdapter", "region": "us-west-2", "role": "arn:aws:iam::123456789012:role/x"}
 KEYS = {

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.adapter import AdapterContext, ServiceHost
-from sdk.redact import Redactor
-from sdk.registry import adapters
-from sdk.waiting import SystemClock
+from sdk.adapter.registry import adapters
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ import pytest
 from sdk.client import Client
 from sdk.compare.comparison import Comparison
 from sdk.errors import ConfigError
-from sdk.model import Model, model
+from sdk.packaging.model import Model, model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,7 +139,7 @@ def test_refused_before_anything_is_made(
 KILLED = """
 import sys
 from sdk.client import Client
-from sdk.model import Model
+from sdk.packaging.model import Model
 def told(event):
     print(event.detail, flush=True)
 with Client({config}, progress=told) as client:

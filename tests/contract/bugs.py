@@ -35,8 +35,8 @@ from sdk.adapter import (
     ServiceHost,
     Support,
 )
-from sdk.types import EndpointStatus
-from sdk.waiting import SystemClock
+from sdk.adapter.types import EndpointStatus
+from sdk.util.waiting import SystemClock
 from sdk_contract import samples, suites
 from shelf_rig import ShelfRig
 

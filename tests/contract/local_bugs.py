@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sdk.metrics import MetricsReport
-from sdk.types import JobState, JobStatus, LogLine
+from sdk.adapter.metrics import MetricsReport
+from sdk.adapter.types import JobState, JobStatus, LogLine
 from sdk_contract import suites
 from sdk_local import LocalAdapter
 

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sdk.cli.output import Output
 from sdk.cli.testing import do_test
 from sdk.errors import ConfigError
-from sdk.model import model
+from sdk.packaging.model import model
 from sdk_contract.model_contract import Refused, bad_rows, differences
 
 ROOT = Path(__file__).resolve().parents[2]

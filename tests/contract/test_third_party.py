@@ -56,7 +56,7 @@ def test_installed_it_is_found_and_keeps_the_contract(elsewhere: Path, tmp_path:
     site = tmp_path / "site"
     run(UV, "pip", "install", "--quiet", "--no-deps", "--target", site, elsewhere)
     env = {"PYTHONPATH": str(site)}
-    known = run(sys.executable, "-c", "from sdk.registry import adapters; print(*adapters.names())", **env)
+    known = run(sys.executable, "-c", "from sdk.adapter.registry import adapters; print(*adapters.names())", **env)
     assert {"local", "shelf"} <= set(known.split())
     chosen = "TestCapabilities or TestOperations or test_life_of_an_endpoint"
     out = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, cwd=str(elsewhere), **env)

@@ -8,8 +8,8 @@ import pytest
 from pydantic import BaseModel, Field
 
 from sdk.adapter import Adapter, TargetOptions
+from sdk.adapter.registry import InstalledAdapter, Registry
 from sdk.config import Settings, load, trust_project_file
-from sdk.registry import InstalledAdapter, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

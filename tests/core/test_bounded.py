@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from sdk import bounded
 from sdk.adapter import AdapterContext, Invoker, Limits
-from sdk.bounded import Bound, Patience
+from sdk.adapter.identities import Identities
+from sdk.client.price_refresh import Get
+from sdk.dataplane.invoke import Caller, EndpointFacts
 from sdk.errors import SdkError, UnreadableError
-from sdk.identities import Identities
-from sdk.invoke import Caller, EndpointFacts
 from sdk.packaging.image import Registries
 from sdk.packaging.image.engine import Engine
 from sdk.packaging.image.engine_address import Address
 from sdk.packaging.image.references import Reference
-from sdk.price_refresh import Get
-from sdk.redact import Redactor
-from sdk.waiting import SystemClock, TokenBucket
+from sdk.util import bounded
+from sdk.util.bounded import Bound, Patience
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock, TokenBucket
 from sdk_azureml import _arm
 from sdk_azureml.options import AzureMLOptions
 from sdk_sagemaker._aws import Aws
@@ -352,10 +352,10 @@ MAKES_CLIENTS = {
     "boto3": {"client", "resource"},
 }
 ALLOWED = {
-    "sdk/bounded.py": "makes the clients",
-    "sdk/bounded_http.py": "makes answers of the standard library, bounded",
-    "sdk/beside.py": "its connections have the bounded answer for their class",
-    "sdk/wire.py": "its connections have the bounded answer for their class",
+    "sdk/util/bounded.py": "makes the clients",
+    "sdk/util/bounded_http.py": "makes answers of the standard library, bounded",
+    "sdk/dataplane/health_checks.py": "its connections have the bounded answer for their class",
+    "sdk/dataplane/connections.py": "its connections have the bounded answer for their class",
     "sdk/packaging/image/engine_address.py": "a way for a bounded client; probes whether a socket is there",
     "sdk/compare/load/worker.py": "opens connections and reads nothing from them",
     "sdk/serving/serve.py": "listens",
@@ -394,7 +394,7 @@ def _made_in(path: Path) -> set[str]:
 
 
 def test_no_client_is_made_elsewhere() -> None:
-    """A new way to another machine goes through :mod:`sdk.bounded`, or says here why it need not."""
+    """A new way to another machine goes through :mod:`sdk.util.bounded`, or says here why it need not."""
     folders = ("sdk", "adapters", "examples/adapter_template/src")
     found = {
         path.relative_to(ROOT).as_posix(): made

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.durations import format_duration, parse_duration
 from sdk.errors import ConfigError
-from sdk.suggest import did_you_mean
+from sdk.util.durations import format_duration, parse_duration
+from sdk.util.suggest import did_you_mean
 
 
 @pytest.mark.parametrize(

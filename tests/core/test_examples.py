@@ -8,18 +8,18 @@ import importlib
 import pytest
 
 MODULES = (
-    "sdk.resources",
+    "sdk.adapter.resources",
     "sdk.config.load",
     "sdk.config.rules",
     "sdk.config.values",
-    "sdk.durations",
+    "sdk.util.durations",
     "sdk.errors",
-    "sdk.logtext",
-    "sdk.names",
-    "sdk.redact",
-    "sdk.registry",
-    "sdk.suggest",
-    "sdk.trust",
+    "sdk.util.logtext",
+    "sdk.util.names",
+    "sdk.util.redact",
+    "sdk.adapter.registry",
+    "sdk.util.suggest",
+    "sdk.config.trust",
 )
 
 

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from sdk import foreign
 from sdk.adapter import AdapterContext, LeaseRecord
+from sdk.adapter.shared.log_lines import start_failure
+from sdk.client.job import metrics_of
 from sdk.compare.comparison import Comparison
 from sdk.errors import SdkError, UnreadableError
 from sdk.executor import lease
-from sdk.job import metrics_of
-from sdk.logtext import readable
-from sdk.model import Model
 from sdk.packaging import bundle, files, handover, training
 from sdk.packaging.image import BlobStore, Registries, pull_image
 from sdk.packaging.image.archives import load as load_archive
 from sdk.packaging.image.engine_images import check_messages
 from sdk.packaging.image.manifests import ImageConfig
-from sdk.plane.lines import start_failure
-from sdk.redact import Redactor
-from sdk.waiting import SystemClock
+from sdk.packaging.model import Model
+from sdk.util import foreign
+from sdk.util.logtext import readable
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_azureml import _arm, _errors, _storage
 from sdk_azureml import options as azure_options
 from sdk_sagemaker._errors import translate

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sdk.adapter.identities import Identities
 from sdk.errors import AuthError, SecurityError
-from sdk.identities import Identities
 
 if TYPE_CHECKING:
     from pathlib import Path

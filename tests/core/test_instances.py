@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sdk.adapter.instances import InstanceTypes, read_types, spelled
+from sdk.adapter.prices import read_prices
+from sdk.adapter.types import Resources
 from sdk.client import Client
-from sdk.client.order import RequestedSettings, resolve
+from sdk.client.resolve import RequestedSettings, resolve
 from sdk.errors import ConfigError
-from sdk.instances import InstanceTypes, read_types, spelled
-from sdk.prices import read_prices
-from sdk.types import Resources
 from sdk_contract.clouds.vertex.errors import Refusal
 from sdk_contract.clouds.vertex.machines import check_machine
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sdk.prices import Usage
+    from sdk.adapter.prices import Usage
 
 TARGETS: dict[str, dict[str, Any]] = {
     "sagemaker": {"region": "us-east-1", "role": "arn:aws:iam::123456789012:role/mlport"},

@@ -14,20 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdk import kept, mocks
+from sdk.adapter.identities import Identities
+from sdk.adapter.prices import read_prices
+from sdk.adapter.shared import mini_clouds
+from sdk.adapter.types import DeploymentStatus
 from sdk.client import Client
-from sdk.client.calling import signature_of, stored
-from sdk.client.passing import Passing, TemporaryRecords
+from sdk.client.callers import signature_of, stored
+from sdk.client.temporary_endpoints import Passing, TemporaryRecords
 from sdk.config.files import read_file
+from sdk.config.trust import TrustStore
 from sdk.errors import ConfigError, JournalDamaged, PackagingError, SdkError, UnreadableError
 from sdk.executor.journal import Journals
-from sdk.identities import Identities
 from sdk.packaging import disk, lock, venv
 from sdk.packaging.bundle import read as read_bundle
 from sdk.packaging.image.store import BlobStore
-from sdk.prices import read_prices
-from sdk.trust import TrustStore
-from sdk.types import DeploymentStatus
+from sdk.util import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -329,7 +330,7 @@ def test_a_project_file_is_a_file(place: Callable[[Path], None], tmp_path: Path)
 def test_what_a_mini_cloud_wrote(place: Callable[[Path], None], tmp_path: Path) -> None:
     place(tmp_path / "env.json")
     with pytest.raises(UnreadableError):
-        mocks._variables("vertex", tmp_path / "env.json")
+        mini_clouds._variables("vertex", tmp_path / "env.json")
 
 
 @pytest.mark.parametrize("cell", ["nan", "inf", "-inf", "1e999", "x", "", "2,9", '"'], ids=lambda cell: cell or "empty")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sdk.logtext import readable
+from sdk.util.logtext import readable
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdk.errors import InvalidNameError
-from sdk.names import check_name, suggest_name
+from sdk.util.names import check_name, suggest_name
 
 RULE = re.compile(r"^[a-z]([a-z0-9]|-(?=[a-z0-9])){2,22}$")
 

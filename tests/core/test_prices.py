@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdk.adapter.prices import PriceRow, cheapest, find_price, read_prices
+from sdk.adapter.types import Resources
 from sdk.errors import ConfigError
-from sdk.prices import PriceRow, cheapest, find_price, read_prices
-from sdk.types import Resources
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sdk.raised import ended, failed, from_exception, from_trace, in_lines, spread
+from sdk.util.raised import ended, failed, from_exception, from_trace, in_lines, spread
 
 SERVED = """Traceback (most recent call last):
   File "/opt/mlport/runtime/mlport_serving/scheduler.py", line 157, in _work

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.redact import MASK, Redactor, escape_controls, is_secret_name
+from sdk.util.redact import MASK, Redactor, escape_controls, is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sdk.adapter.registry import InstalledAdapter, Registry, extra_of, installed, missing_extra
 from sdk.errors import ConfigError, MissingExtraError, UnknownKeyError
-from sdk.registry import InstalledAdapter, Registry, extra_of, installed, missing_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def test_the_built_in_adapter_comes_through_the_same_door() -> None:
 
 def test_listing_imports_no_adapter() -> None:
     """Names and places come from metadata alone."""
-    code = "import sys; from sdk.registry import adapters; adapters.known(); print('sdk_local' in sys.modules)"
+    code = "import sys; from sdk.adapter.registry import adapters; adapters.known(); print('sdk_local' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "False\n" == done.stdout
 

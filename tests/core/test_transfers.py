@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdk import transfers
-from sdk.transfers import Meter, Stopped
+from sdk.adapter.shared import transfers
+from sdk.adapter.shared.transfers import Meter, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sdk.adapter.registry import adapters
 from sdk.cli.template import TEMPLATE
 from sdk.config import trust_project_file
 from sdk.config.schema import KEYS
+from sdk.config.trust import TARGET_KEYS, TOP_KEYS, TrustStore, refusal
 from sdk.errors import ConfigError, UntrustedConfigError
-from sdk.registry import adapters
-from sdk.trust import TARGET_KEYS, TOP_KEYS, TrustStore, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -368,7 +368,7 @@ def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 PLANTED = """
 import sys
-from sdk.registry import adapters
+from sdk.adapter.registry import adapters
 print(sorted(adapters.names()), "evil" in sys.modules)
 """
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from sdk.adapter.registry import adapters
+from sdk.client.price_refresh import refresh
 from sdk.errors import NotFoundError, UnreadableError
 from sdk.executor.calls import _proves
-from sdk.foreign import _OPERATIONS, understanding
-from sdk.price_refresh import refresh
-from sdk.registry import adapters
+from sdk.util.foreign import _OPERATIONS, understanding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,8 +72,8 @@ def test_a_change_whose_answer_cannot_be_read_may_have_happened() -> None:
 @pytest.mark.parametrize("provider", ["azureml", "sagemaker", "vertex"])
 def test_price_lists_of_another_shape(provider: str, page: dict[str, Any]) -> None:
     """The old table stays."""
+    from sdk.client.price_refresh import source_of
     from sdk.errors import SdkError
-    from sdk.price_refresh import source_of
 
     written: list[bytes] = []
     source = source_of(provider)(None, "key")

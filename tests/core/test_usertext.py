@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 
-from sdk import usertext
 from sdk.cli.parse import INPUT
 from sdk.compare.comparison import Comparison
 from sdk.config.files import read_file
+from sdk.config.secrets import SecretSource
 from sdk.errors import ConfigError
-from sdk.redact import Redactor
-from sdk.secrets import SecretSource
+from sdk.util import usertext
+from sdk.util.redact import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

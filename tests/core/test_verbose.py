@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.client import Client
-from sdk.redact import MASK, Redactor
-from sdk.verbose import _FORMATTER, _HANDLER, CALLS, OURS, log_to_stderr
+from sdk.util.redact import MASK, Redactor
+from sdk.util.verbose import _FORMATTER, _HANDLER, CALLS, OURS, log_to_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

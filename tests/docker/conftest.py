@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from sdk.endpoint import Endpoint
-    from sdk.model import Model
+    from sdk.client.endpoint import Endpoint
     from sdk.packaging.image.engine import Engine
+    from sdk.packaging.model import Model
 
 OWNER = f"tests-{os.getpid()}"
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sdk.adapter.types import EndpointState
 from sdk.errors import NotFoundError
-from sdk.types import EndpointState
 from sdk_docker import _replicas, _sound
 from sdk_docker._containers import PRICE, SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sdk.adapter.types import EndpointStatus
     from sdk.client import Client
-    from sdk.endpoint import Endpoint
-    from sdk.types import EndpointStatus
+    from sdk.client.endpoint import Endpoint
     from tests.docker.conftest import Box
 
 pytestmark = pytest.mark.docker

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.adapter import DeploymentSpec, EndpointSpec, JobSpec, Labels
+from sdk.adapter.types import JobState, Resources
 from sdk.serving.train import KILLED
-from sdk.types import JobState, Resources
 from sdk_docker import _defaults, _plan
 from sdk_docker._containers import limits_of, replica_body
 from sdk_docker._train import outcome

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 if TYPE_CHECKING:
-    from sdk.endpoint import Endpoint
+    from sdk.client.endpoint import Endpoint
     from tests.docker.conftest import Box
 
 pytestmark = pytest.mark.docker

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sdk.endpoint import Endpoint
+    from sdk.client.endpoint import Endpoint
     from tests.docker.conftest import Box
 
 pytestmark = pytest.mark.docker

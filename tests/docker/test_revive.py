@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sdk.adapter.types import EndpointState
 from sdk.errors import NotFoundError
-from sdk.types import EndpointState
 from sdk_docker._revive import how_found
 from tests.waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sdk.endpoint import Endpoint
+    from sdk.client.endpoint import Endpoint
     from tests.docker.conftest import Box
 
 pytestmark = pytest.mark.docker

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sdk.executor.calls import Reply
     from sdk.executor.disk import Disk
     from sdk.executor.plan import Plan, Step
-    from sdk.waiting import Deadline
+    from sdk.util.waiting import Deadline
 
 
 def planted(name: str, **parts: Any) -> type[Executor]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdk import lifecycle
 from sdk.adapter import Labels, Live, Materials, Nature, Ref
+from sdk.adapter.types import EndpointState, EndpointStatus
 from sdk.errors import (
     ConflictError,
     DeployFailed,
@@ -21,9 +21,8 @@ from sdk.errors import (
     TimedOut,
     TrainFailed,
 )
-from sdk.executor import new_txn
-from sdk.types import EndpointState, EndpointStatus
-from sdk.waiting import Deadline
+from sdk.executor import lifecycle, new_txn
+from sdk.util.waiting import Deadline
 from sdk_contract.fake import SETTLE_S, ConfigFake, TrafficFake
 from sdk_contract.fake_cloud import CALM, Fault, VirtualClock
 from tests.executor.world import NAME, SHAPES, Client, World, deployment, fresh, third, train, update

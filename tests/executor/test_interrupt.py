@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdk.errors import Interrupted
-from sdk.terminated import Terminated
+from sdk.util.terminated import Terminated
 from sdk_contract.fake import ConfigFake
 from tests.executor.case import Case
 from tests.executor.test_kill import COMBINATIONS, points

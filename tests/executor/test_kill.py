@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdk.types import EndpointStatus
+from sdk.adapter.types import EndpointStatus
 from tests.executor.case import Case
 from tests.executor.world import SCENARIOS, SHAPES, Client, delete, fresh
 

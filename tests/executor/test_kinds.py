@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from sdk.adapter import Kind, Labels, Live, Nature, Ref, Resource
-from sdk.change import Change
+from sdk.adapter.types import DeploymentStatus, EndpointState, EndpointStatus
+from sdk.executor.change import Change
 from sdk.executor.gc import Collector, SweepRules
 from sdk.executor.plan import Planner
-from sdk.types import DeploymentStatus, EndpointState, EndpointStatus
-from sdk.waiting import Deadline, SystemClock
+from sdk.util.waiting import Deadline, SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

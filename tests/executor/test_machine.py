@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from sdk import lifecycle
 from sdk.errors import ConfigError, SdkError
+from sdk.executor import lifecycle
 from sdk_contract.fake_cloud import Fault
 from tests.executor.power import MemoryDisk
 from tests.executor.world import NAME, SHAPES, Client, Kill, Switch, World, deployment

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from sdk.errors import AuthError, ThrottledError, TimedOut, UnavailableError
-from sdk.terminated import Terminated
-from sdk.waiting import (
+from sdk.util.terminated import Terminated
+from sdk.util.waiting import (
     Deadline,
     Poll,
     Retry,

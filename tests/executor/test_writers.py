@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sdk.change import Change
+    from sdk.executor.change import Change
 
 shapes = pytest.mark.parametrize("shape", SHAPES)
 belts = pytest.mark.parametrize(("leases", "etags"), [(True, True), (True, False), (False, True), (False, False)])

@@ -6,13 +6,12 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sdk import lifecycle
 from sdk.adapter import AdapterContext, DeploymentSpec, JobSpec, Labels, Live, Materials, Nature, Ref
-from sdk.change import Change
-from sdk.executor import Applied, Executor, new_txn
+from sdk.executor import Applied, Executor, lifecycle, new_txn
+from sdk.executor.change import Change
 from sdk.executor.lease import parse
 from sdk.executor.plan import closure
-from sdk.redact import Redactor
+from sdk.util.redact import Redactor
 from sdk_contract.fake import ConfigFake, FakeAdapter, TrafficFake, make_fake
 from sdk_contract.fake_cloud import HOSTILE, FakeCloud, Temper, VirtualClock, give_name
 from tests.executor.power import MemoryDisk
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sdk.types import EndpointStatus
+    from sdk.adapter.types import EndpointStatus
 
 SHAPES: tuple[type[FakeAdapter], ...] = (ConfigFake, TrafficFake)
 NAME = "churn"

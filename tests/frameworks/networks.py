@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdk.model import Model
+from sdk.packaging.model import Model
 from tests.packaging.test_flavours import ROWS, Case
 
 if TYPE_CHECKING:

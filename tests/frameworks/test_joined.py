@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
     from tests.frameworks.listed import Framework
 
 pytestmark = [pytest.mark.full, pytest.mark.filterwarnings("ignore")]  # the libraries warn while they load and save

@@ -8,12 +8,12 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from sdk.model import Model
 from sdk.packaging import bundle
 from sdk.packaging.image.layers import Entry, ImageLayer, with_parents
 from sdk.packaging.image.manifests import Image, ImageConfig, Platform
 from sdk.packaging.image.store import BlobStore
 from sdk.packaging.manifest import LOCK, Manifest
+from sdk.packaging.model import Model
 
 PURE = "py3-none-any"
 X86 = "cp311-cp311-manylinux_2_28_x86_64"

@@ -22,10 +22,10 @@ import trustme
 
 import sdk
 from sdk.errors import NotFoundError, PlatformError
-from sdk.model import Model
 from sdk.packaging.image import BlobStore, Image, build_image, open_store
 from sdk.packaging.image.engine import Engine
 from sdk.packaging.image.engine_images import load
+from sdk.packaging.model import Model
 
 
 @pytest.fixture(autouse=True)

@@ -17,10 +17,10 @@ import pytest
 import sdk
 from sdk.errors import ConfigError, NotFoundError, PackagingError
 from sdk.executor import Event
-from sdk.model import Model
 from sdk.packaging.image import BlobStore, Image, open_store, published, push_image
 from sdk.packaging.image.archives import load, write
 from sdk.packaging.image.engine import Engine
+from sdk.packaging.model import Model
 from tests.warm import commands
 
 Build = Callable[..., sdk.BuiltImage]

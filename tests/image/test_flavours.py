@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from sdk.errors import NotFoundError
-from sdk.model import Model
 from sdk.packaging.image import build_image
 from sdk.packaging.image.engine import Engine
 from sdk.packaging.image.engine_images import load
+from sdk.packaging.model import Model
 from tests.frameworks.listed import FRAMEWORKS, Framework
 from tests.packaging.test_flavours import EVERYWHERE, check
 

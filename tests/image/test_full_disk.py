@@ -10,9 +10,9 @@ import pytest
 
 import sdk
 from sdk.errors import PackagingError, PlatformError
-from sdk.model import Model
 from sdk.packaging.image import BlobStore, build_image, open_store, published, push_image
 from sdk.packaging.image.archives import write
+from sdk.packaging.model import Model
 
 MUCH = 16 << 20
 

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from sdk.adapter.specs import Materials
 from sdk.errors import ConfigError, NotFoundError, UnavailableError
-from sdk.model import Model
 from sdk.packaging import runtime
 from sdk.packaging.image import (
     BlobStore,
@@ -27,8 +27,8 @@ from sdk.packaging.image import (
 )
 from sdk.packaging.image.manifests import MANIFEST_TYPE, OCI_INDEX_TYPE, Image, canonical
 from sdk.packaging.image.publish import _seconds
-from sdk.specs import Materials
-from sdk.waiting import SystemClock
+from sdk.packaging.model import Model
+from sdk.util.waiting import SystemClock
 
 
 class _Wire(httpx.HTTPTransport):

@@ -8,15 +8,15 @@ import httpx
 import pytest
 
 from sdk.errors import NotFoundError, PackagingError, UnavailableError
-from sdk.model import Model
 from sdk.packaging.image import publish, published
 from sdk.packaging.image.bases import pull
 from sdk.packaging.image.layers import Entry, with_parents
 from sdk.packaging.image.manifests import Image, ImageConfig, Platform
 from sdk.packaging.image.references import Reference
-from sdk.packaging.image.registry import RegistryClient
+from sdk.packaging.image.registry_client import RegistryClient
 from sdk.packaging.image.store import BlobStore
-from sdk.waiting import Deadline, Retry, SystemClock, TokenBucket
+from sdk.packaging.model import Model
+from sdk.util.waiting import Deadline, Retry, SystemClock, TokenBucket
 
 
 class _Counting(httpx.HTTPTransport):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sdk.adapter.registry import Registry
 from sdk.client import Client
 from sdk.config import load
-from sdk.registry import Registry
 from sdk_contract.fake_cloud import CALM
 from sdk_contract.live.life import STAGES
 from sdk_contract.live.run import LiveRun

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sdk.adapter.types import Check
 from sdk.errors import ConfigError
-from sdk.types import Check
 from sdk_contract.fake_cloud import CALM, VirtualClock
 from sdk_contract.live.life import STAGES, Stage
 from sdk_contract.live.money import DELETE_S, BudgetSpent, Meter, MeteredClock

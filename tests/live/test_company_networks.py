@@ -12,13 +12,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sdk.adapter import Labels, Resource
+from sdk.adapter.types import EndpointState, EndpointStatus
 from sdk.client import Client
+from sdk.dataplane.invoke import Caller, EndpointFacts
 from sdk.errors import AuthError, SdkError
-from sdk.invoke import Caller, EndpointFacts
 from sdk.packaging.image.references import Reference
-from sdk.packaging.image.registry import RegistryClient
-from sdk.types import EndpointState, EndpointStatus
-from sdk.waiting import Deadline, Retry, SystemClock, TokenBucket
+from sdk.packaging.image.registry_client import RegistryClient
+from sdk.util.waiting import Deadline, Retry, SystemClock, TokenBucket
 from sdk_azureml import _submission
 from tests.live.inspecting import InspectingProxy
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.errors import QuotaError
-from sdk.exchanges import ControlExchange
+from sdk.util.exchanges import ControlExchange
 from sdk_contract.live.report import Report, Step, told
 from sdk_contract.live.shapes import Shapes, differences, operation_of
 

@@ -11,14 +11,13 @@ import numpy as np
 import psutil
 import pytest
 
-from sdk import lifecycle
 from sdk.adapter import AdapterContext, DeploymentSpec, JobSpec, Labels, Materials
-from sdk.change import Change
-from sdk.executor import Executor, new_txn
-from sdk.model import Model, model
+from sdk.executor import Executor, lifecycle, new_txn
+from sdk.executor.change import Change
 from sdk.packaging import training
-from sdk.redact import Redactor
-from sdk.waiting import Deadline, SystemClock
+from sdk.packaging.model import Model, model
+from sdk.util.redact import Redactor
+from sdk.util.waiting import Deadline, SystemClock
 from sdk_local import LocalAdapter, LocalOptions
 
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from sdk.adapter.types import EndpointStatus
     from sdk.executor import Applied
-    from sdk.types import EndpointStatus
 
 NAMES = (f"test-{number}" for number in itertools.count(1))
 

@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 STORY = """
@@ -21,7 +21,7 @@ import select, sys, time
 time.sleep = lambda seconds: select.select([], [], [], seconds)  # libfaketime breaks sleeps on the monotonic clock
 from pathlib import Path
 from sdk.client import Client
-from sdk.model import Model
+from sdk.packaging.model import Model
 
 name, first, second, shift = sys.argv[2], Model.load(sys.argv[3]), Model.load(sys.argv[4]), Path(sys.argv[5])
 client = Client({"default": "local", "state_dir": sys.argv[1], "owner": "me"}, env={})

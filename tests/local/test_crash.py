@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdk import lifecycle
 from sdk.adapter import Ref
-from sdk.types import EndpointState, JobState
+from sdk.adapter.types import EndpointState, JobState
+from sdk.executor import lifecycle
 from tests.waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 CHANGING = {
     "os.rename",

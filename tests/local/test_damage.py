@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from sdk import scratch
-from sdk.types import EndpointState
+from sdk.adapter.types import EndpointState
+from sdk.util import scratch
 from sdk_local._records import (
     DeploymentForm,
     Form,

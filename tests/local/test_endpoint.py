@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from sdk import lifecycle
 from sdk.adapter import DeploymentSpec, Materials
+from sdk.adapter.types import EndpointState, Replicas
 from sdk.errors import ConflictError, NotFoundError
-from sdk.types import EndpointState, Replicas
+from sdk.executor import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 
 def test_whole_life(local: Any, name: str, times: Callable[[float], Model], state: Path) -> None:
@@ -59,8 +59,8 @@ def test_outlives_the_script(local: Any, name: str, times: Callable[[float], Mod
         "import sys, httpx\n"
         "from pathlib import Path\n"
         "from sdk.adapter import AdapterContext\n"
-        "from sdk.redact import Redactor\n"
-        "from sdk.waiting import SystemClock\n"
+        "from sdk.util.redact import Redactor\n"
+        "from sdk.util.waiting import SystemClock\n"
         "from sdk_local import LocalAdapter, LocalOptions\n"
         "context = AdapterContext('local', 'other', Path(sys.argv[1]), SystemClock(), Redactor())\n"
         "adapter = LocalAdapter(LocalOptions(), context)\n"

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from sdk.adapter import Labels, Resource
+from sdk.adapter.types import Replicas, Resources
 from sdk.errors import DeployFailed, LockMismatchError, SdkError, UnsupportedError
-from sdk.model import Model, model
-from sdk.types import Replicas, Resources
+from sdk.packaging.model import Model, model
 from sdk_local._prepare import Prepared
 from sdk_local._records import new_record
 from tests.waits import until
@@ -288,8 +288,8 @@ def in_child(folder: Path, prepare: str, name: str, made: Model) -> dict[str, st
         "import json, sys\n"
         "from pathlib import Path\n"
         "from sdk.adapter import AdapterContext, DeploymentSpec, EndpointSpec, Labels, Materials\n"
-        "from sdk.redact import Redactor\n"
-        "from sdk.waiting import SystemClock\n"
+        "from sdk.util.redact import Redactor\n"
+        "from sdk.util.waiting import SystemClock\n"
         "from sdk_local import LocalAdapter, LocalOptions\n"
         "folder, name, digest = Path(sys.argv[1]), sys.argv[2], sys.argv[3]\n"
         "adapter = LocalAdapter(LocalOptions(), AdapterContext('local', 'me', folder, SystemClock(), Redactor()))\n"

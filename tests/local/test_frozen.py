@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from sdk.adapter.types import EndpointState
 from sdk.client import Client
 from sdk.serving.gateway import client as gateway
-from sdk.types import EndpointState
 
 if TYPE_CHECKING:
     from collections.abc import Callable

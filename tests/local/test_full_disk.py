@@ -9,14 +9,14 @@ import pytest
 
 from sdk.client import Client
 from sdk.errors import SdkError
-from sdk.model import model
+from sdk.packaging.model import model
 from tests.disks import full, small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 SIZE_MIB = 512  # room for one environment
 ME = {"MLPORT_OWNER": "me"}

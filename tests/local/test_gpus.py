@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from sdk import lifecycle
+from sdk.adapter.types import Replicas, Resources
 from sdk.errors import ConfigError, DeployFailed, QuotaError
-from sdk.model import Model, model
-from sdk.types import Replicas, Resources
+from sdk.executor import lifecycle
+from sdk.packaging.model import Model, model
 from sdk_local import LocalOptions, _devices
 from tests.waits import until
 

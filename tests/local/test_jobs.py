@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from sdk.adapter import Ref
+from sdk.adapter.types import JobState, Resources
 from sdk.errors import ConfigError, ConflictError, LockMismatchError, NotFoundError, PackagingError, UnsupportedError
-from sdk.model import Model
 from sdk.packaging import bundle, training
-from sdk.types import JobState, Resources
+from sdk.packaging.model import Model
 from tests.waits import until
 
 if TYPE_CHECKING:
@@ -150,8 +150,8 @@ def test_outlives_the_submitter(
         "from pathlib import Path\n"
         "from sdk.adapter import AdapterContext, JobSpec, Labels, Materials\n"
         "from sdk.packaging import training\n"
-        "from sdk.redact import Redactor\n"
-        "from sdk.waiting import SystemClock\n"
+        "from sdk.util.redact import Redactor\n"
+        "from sdk.util.waiting import SystemClock\n"
         "from sdk_local import LocalAdapter, LocalOptions\n"
         "state, name, program = Path(sys.argv[1]), sys.argv[2], training.load(sys.argv[3])\n"
         "adapter = LocalAdapter(LocalOptions(), AdapterContext('local', 'me', state, SystemClock(), Redactor()))\n"

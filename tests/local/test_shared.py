@@ -14,7 +14,7 @@ from sdk.errors import NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 
 def test_environment_goes_with_its_last_user(alone: Any, times: Callable[[float], Model]) -> None:

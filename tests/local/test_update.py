@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from sdk import lifecycle
+from sdk.executor import lifecycle
 from tests.steady import Load, answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 
 def test_update_under_load(local: Any, name: str, times: Callable[[float], Model]) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 NOTEBOOK = """
 import sys, sdk
@@ -50,7 +50,7 @@ FULL_DISK = """
 import resource, signal, sys
 from sdk.client import Client
 from sdk.errors import SdkError
-from sdk.model import Model
+from sdk.packaging.model import Model
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 client = Client({"default": "local", "state_dir": sys.argv[1], "owner": "me"}, env={})
 model = Model.load(sys.argv[2])

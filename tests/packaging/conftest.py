@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 
 @pytest.fixture(autouse=True)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sdk.payload import EncodingRules, bodies
+from sdk.dataplane.payload import EncodingRules, bodies
 from sdk.serving import bundle, codecs, flavours
 from sdk.serving.columns import axes
 from sdk.serving.settings import ServerLimits
 
 if TYPE_CHECKING:
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 
 def served(model: Model, inputs: Any) -> Any:

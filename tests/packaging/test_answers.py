@@ -22,14 +22,14 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.tree import DecisionTreeClassifier
 
 from sdk.errors import ConfigError
-from sdk.model import model as make_model
+from sdk.packaging.model import model as make_model
 from sdk.serving import parts
 from tests.packaging.inside import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 ROWS = np.random.default_rng(0).normal(size=(30, 3))
 TWO = np.c_[ROWS[:, 0] > 0, ROWS[:, 1] > 0].astype(int)

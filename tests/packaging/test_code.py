@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.errors import ConfigError
-from sdk.model import model as make_model
 from sdk.packaging import code
+from sdk.packaging.model import model as make_model
 from sdk.packaging.training import job_bundle
 from tests.packaging.inside import served
 

@@ -13,11 +13,11 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LinearRegression
 
-from sdk import payload
+from sdk.dataplane import payload
 from sdk.errors import ConfigError
-from sdk.model import model
 from sdk.packaging import columns, examples
 from sdk.packaging.manifest import Tensor
+from sdk.packaging.model import model
 from sdk.serving import bundle, codecs, flavours
 from sdk.serving.settings import ServerLimits
 

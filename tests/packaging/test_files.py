@@ -23,10 +23,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sdk.errors import ConfigError
-from sdk.model import Model
-from sdk.model import model as make_model
 from sdk.packaging import files, pickles
 from sdk.packaging.manifest import Tensor
+from sdk.packaging.model import Model
+from sdk.packaging.model import model as make_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

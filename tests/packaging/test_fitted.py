@@ -19,12 +19,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 from sdk.errors import ConfigError
-from sdk.model import Model
-from sdk.model import model as make_model
 from sdk.packaging import cbm, files, fitted, pickles
 from sdk.packaging.fitted import UNKNOWN, Fitted
 from sdk.packaging.flavours import flavour_of
 from sdk.packaging.lock import Lock
+from sdk.packaging.model import Model
+from sdk.packaging.model import model as make_model
 from sdk.serving import bundle
 from sdk.serving.codecs import decode_instances
 from sdk.serving.flavours import load

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pytest
 
-from sdk.model import model as make_model
 from sdk.packaging import venv
+from sdk.packaging.model import model as make_model
 from tests.packaging.inside import served
 
 if TYPE_CHECKING:

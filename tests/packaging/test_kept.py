@@ -11,9 +11,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from sdk.errors import PackagingError
-from sdk.model import Model
 from sdk.packaging import venv
 from sdk.packaging.lock import RUNTIME, Lock, compile_lock
+from sdk.packaging.model import Model
 from sdk.packaging.pack import python_minor
 from tests.packaging import aged_index
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from sdk.model import Model
-from sdk.model import model as make_model
 from sdk.packaging import examples
 from sdk.packaging.lengths import Network, opened
 from sdk.packaging.manifest import Tensor
 from sdk.packaging.missing import MOST_CALLS, SECONDS
+from sdk.packaging.model import Model
+from sdk.packaging.model import model as make_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from sdk.errors import ConfigError, PackagingError
-from sdk.model import model as make_model
 from sdk.packaging import lock, pack, venv, wheels
 from sdk.packaging.manifest import Sources
+from sdk.packaging.model import model as make_model
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -18,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sdk.errors import ConfigError
-from sdk.model import model
 from sdk.packaging import examples, missing
+from sdk.packaging.model import model
 from sdk.serving import bundle, codecs
 from sdk.serving.failures import RequestError
 from sdk.serving.settings import ServerLimits

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from sdk import scratch
 from sdk.errors import ConfigError, InvalidNameError, LockMismatchError, PackagingError
-from sdk.model import Model
-from sdk.model import model as make_model
 from sdk.packaging import examples
 from sdk.packaging.manifest import Tensor
+from sdk.packaging.model import Model
+from sdk.packaging.model import model as make_model
+from sdk.util import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -464,5 +464,7 @@ def test_image_is_pinned_by_digest() -> None:
 
 def test_packing_loads_nothing_early() -> None:
     """The module of models loads neither numpy nor anything else that packing needs."""
-    script = "import sdk.model, sys; print({'numpy', 'cloudpickle', 'click', 'rich', 'uv'} & set(sys.modules))"
+    script = (
+        "import sdk.packaging.model, sys; print({'numpy', 'cloudpickle', 'click', 'rich', 'uv'} & set(sys.modules))"
+    )
     assert "set()" == subprocess.check_output([sys.executable, "-c", script], text=True).strip()

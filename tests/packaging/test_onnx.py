@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from sdk.errors import ConfigError, PackagingError
-from sdk.model import model as make_model
 from sdk.packaging import parity
 from sdk.packaging.flavours.onnx import _check_faster
 from sdk.packaging.manifest import Manifest
+from sdk.packaging.model import model as make_model
 from tests.packaging.inside import served
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ import msgspec
 import pytest
 
 from sdk.errors import ConfigError, LockMismatchError, PackagingError
-from sdk.model import Model
-from sdk.model import model as make_model
 from sdk.packaging import bundle, uvrun, venv, wheels
 from sdk.packaging.image import dependencies
 from sdk.packaging.image.manifests import Platform
 from sdk.packaging.image.store import BlobStore
 from sdk.packaging.lock import Lock
 from sdk.packaging.manifest import Sources
+from sdk.packaging.model import Model
+from sdk.packaging.model import model as make_model
 from tests.packaging import hostile
 
 if TYPE_CHECKING:

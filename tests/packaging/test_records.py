@@ -13,16 +13,16 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sdk.dataplane.payload import EncodingRules, bodies
 from sdk.errors import ConfigError, InvalidInputError
-from sdk.model import model as make_model
-from sdk.payload import EncodingRules, bodies
+from sdk.packaging.model import model as make_model
 from sdk.serving.failures import RequestError
 from tests.packaging.inside import posted, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 
 def total(inputs: Any) -> Any:

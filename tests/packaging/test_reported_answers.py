@@ -23,7 +23,7 @@ from sklearn.multioutput import ClassifierChain
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from sdk.errors import ConfigError
-from sdk.model import model as make_model
+from sdk.packaging.model import model as make_model
 from tests.packaging.inside import served
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from sdk.model import Model
-from sdk.model import model as make_model
+from sdk.packaging.model import Model
+from sdk.packaging.model import model as make_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.errors import ConfigError, PackagingError
-from sdk.model import model as make_model
+from sdk.packaging.model import model as make_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.errors import PackagingError
-from sdk.model import model as make_model
+from sdk.packaging.model import model as make_model
 from sdk.packaging.usercode import running
-from sdk.terminated import Terminated
+from sdk.util.terminated import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,13 +13,13 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from sdk.errors import ConfigError
-from sdk.model import model as make_model
+from sdk.packaging.model import model as make_model
 from sdk.serving import bundle, codecs, flavours, v2
 from sdk.serving.settings import ServerLimits
 from tests.packaging.inside import posted, served
 
 if TYPE_CHECKING:
-    from sdk.model import Model
+    from sdk.packaging.model import Model
 
 
 def pack(obj: Any, example: Any, **wishes: Any) -> Model:

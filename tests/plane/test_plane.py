@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from sdk.adapter import YES, Capability, DeploymentSpec, EndpointSpec, Labels, Live, Materials, Replicas, Support
+from sdk.adapter.shared import checks, gateway_metrics, gateway_plan, gateway_table, inputs, invoker, log_lines
+from sdk.adapter.shared.gateway_options import GatewayOptions
+from sdk.adapter.shared.gateway_status import newest_tags, status
 from sdk.errors import AuthError, ConfigError, PayloadTooLargeError, UnavailableError, UnsupportedError
-from sdk.plane import calling, checks, inputs, lines, measuring, planning, table
-from sdk.plane.options import GatewayOptions
-from sdk.plane.status import newest_tags, status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,16 +24,16 @@ SPEC = DeploymentSpec(id="d1-a", model_name="churn", model="m" * 64, generation=
 ENDPOINT = EndpointSpec("churn", (SPEC,), {"d1-a": 100}, LABELS, {"team": "a"})
 
 
-@pytest.mark.parametrize("name", ["lines", "measuring", "planning", "table"])
+@pytest.mark.parametrize("name", ["log_lines", "gateway_metrics", "gateway_plan", "gateway_table"])
 def test_examples_are_true(name: str) -> None:
     """Each example in the docstrings gives what it shows."""
-    found = doctest.testmod(import_module(f"sdk.plane.{name}"))
+    found = doctest.testmod(import_module(f"sdk.adapter.shared.{name}"))
     assert (0, True) == (found.failed, found.attempted > 0)
 
 
 def live(**changes: Any) -> Live:
     """A deployment that is ready, as an adapter reads it back."""
-    spec = planning.workload("Pod", ENDPOINT, SPEC, GatewayOptions(usd_per_hour=2.0), parents=()).spec
+    spec = gateway_plan.workload("Pod", ENDPOINT, SPEC, GatewayOptions(usd_per_hour=2.0), parents=()).spec
     return replace(Live("Pod", "churn.d1-a", "ready", spec=spec, labels=LABELS, usd_per_hour=2.0), **changes)
 
 
@@ -110,15 +110,15 @@ def test_tags_are_those_of_the_newest() -> None:
 
 def test_a_table_is_handed_over_once() -> None:
     """A table is due until the gateway has it or is at it, then again when it differs."""
-    wanted = table.table({"a": [{"id": "a-0", "address": "tcp:h:1"}]}, {"a": 60, "b": 40}, GatewayOptions())
+    wanted = gateway_table.table({"a": [{"id": "a-0", "address": "tcp:h:1"}]}, {"a": 60, "b": 40}, GatewayOptions())
     assert 100 == wanted["deployments"]["a"]["weight"], "what is left of a split serves everything"
     idle = {"generation": 3, "applying": None}
-    assert 4 == table.due(wanted, {"generation": 0, "content": ""}, idle)
-    note = {"generation": 4, "content": table.content_hash(wanted)}
-    assert 5 == table.due(wanted, note, idle), "it was noted but never arrived"
-    assert None is table.due(wanted, note, {"generation": 3, "applying": 4})
-    assert None is table.due(wanted, note, {"generation": 4, "applying": None})
-    assert 5 == table.due({**wanted, "limits": {}}, note, {"generation": 4, "applying": None})
+    assert 4 == gateway_table.due(wanted, {"generation": 0, "content": ""}, idle)
+    note = {"generation": 4, "content": gateway_table.content_hash(wanted)}
+    assert 5 == gateway_table.due(wanted, note, idle), "it was noted but never arrived"
+    assert None is gateway_table.due(wanted, note, {"generation": 3, "applying": 4})
+    assert None is gateway_table.due(wanted, note, {"generation": 4, "applying": None})
+    assert 5 == gateway_table.due({**wanted, "limits": {}}, note, {"generation": 4, "applying": None})
 
 
 def test_refusals_carry_the_capability_and_its_reason() -> None:
@@ -165,8 +165,8 @@ def test_secrets_are_resolved_or_refused() -> None:
 def test_what_the_gateway_refuses_is_typed(code: int, body: Any, kind: type[Exception]) -> None:
     """Its own codes are no fault of the model; only some prove that nothing was sent."""
     answer = httpx.Response(code, json=body, headers={"retry-after": "2"})
-    error = calling.error(answer, provider="p")
-    assert (kind, None, "p") == (type(error), calling.fault(answer), error.provider)
+    error = invoker.error(answer, provider="p")
+    assert (kind, None, "p") == (type(error), invoker.fault(answer), error.provider)
     if isinstance(error, UnavailableError):
         said = body["error"]["code"]
         assert (said == "replica_lost", said == "not_ready") == (error.sent, error.unready)
@@ -177,9 +177,9 @@ def test_what_the_gateway_refuses_is_typed(code: int, body: Any, kind: type[Exce
 def test_what_the_model_answers_is_its_own() -> None:
     """An answer that names its deployment is the model's, with its status and field."""
     answer = httpx.Response(
-        400, json={"error": {"message": "bad", "field": "x"}}, headers={calling.PIN: "d1-a", "x-request-id": "r"}
+        400, json={"error": {"message": "bad", "field": "x"}}, headers={invoker.PIN: "d1-a", "x-request-id": "r"}
     )
-    fault = calling.fault(answer)
+    fault = invoker.fault(answer)
     assert fault is not None
     assert (400, "bad", "x", "r") == (fault.status, fault.message, fault.field, fault.request_id)
 
@@ -189,7 +189,7 @@ def test_counts_add_up_over_deployments() -> None:
     one = {"classes": {"2xx": 2}, "latency": {"buckets": {"0.0011": 2}, "sum_s": 0.002}}
     other = {"classes": {"2xx": 1, "5xx": 1}, "latency": {"buckets": {"0.0011": 1, "0.011": 1}, "sum_s": 0.012}}
     given = {"now": 5.0, "deployments": {"a": one, "b": other}}
-    found = measuring.report(given, 60.0, cpu=0.5, memory_bytes=7, replicas=2, restarts=1, last_request_at=4.0)
+    found = gateway_metrics.report(given, 60.0, cpu=0.5, memory_bytes=7, replicas=2, restarts=1, last_request_at=4.0)
     assert ({"2xx": 3, "5xx": 1}, 4, 1.05, 3.5) == (
         found.requests,
         found.latency[0].count,
@@ -201,8 +201,8 @@ def test_counts_add_up_over_deployments() -> None:
 def test_plain_lines_get_the_time_of_their_neighbours() -> None:
     """A model's own print has the time of the server's line before it, the first ones that of the line after."""
     texts = ["print one", '{"ts": 5.0, "request_id": "r1"}', "print two"]
-    found = lines.dated([lines.read_line("d1-0", text) for text in texts], {}, now=99.0)
+    found = log_lines.dated([log_lines.read_line("d1-0", text) for text in texts], {}, now=99.0)
     assert [5.0, 5.0, 5.0] == [line.time for line in found]
     assert ["d1", "d1-0"] == [found[0].deployment, found[0].replica]
-    assert [texts[1]] == [line.text for line in lines.select(found, None, "r1")]
-    assert [texts[2]] == [line.text for line in lines.select(found, 1, None)]
+    assert [texts[1]] == [line.text for line in log_lines.select(found, None, "r1")]
+    assert [texts[2]] == [line.text for line in log_lines.select(found, 1, None)]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdk.adapter import KnowsVariables
+from sdk.adapter.registry import adapters
+from sdk.adapter.shared.checks import VARIABLE_BYTES, VARIABLES_BYTES, check_variables
 from sdk.errors import ConfigError
-from sdk.plane.checks import VARIABLE_BYTES, VARIABLES_BYTES, check_variables
-from sdk.registry import adapters
 
 if TYPE_CHECKING:
     from collections.abc import Callable

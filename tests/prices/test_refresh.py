@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sdk.adapter.prices import PriceRow, read_prices, refreshed_table
 from sdk.client import Client
+from sdk.client.price_refresh import GROUP, Get, merge, refresh, source_of, to_csv
 from sdk.errors import ConfigError, UnavailableError
-from sdk.price_refresh import GROUP, Get, merge, refresh, source_of, to_csv
-from sdk.prices import PriceRow, read_prices, refreshed_table
 from sdk_azureml._price_source import AzurePrices
 from sdk_sagemaker._price_source import SagemakerPrices, query
 from sdk_vertex._price_source import VertexPrices

@@ -9,9 +9,9 @@ import pytest
 from botocore.validate import ParamValidator
 
 from sdk.adapter import DeploymentSpec, EndpointSpec, JobSpec, Labels, Resource
+from sdk.adapter.shared.uploads import DATA
+from sdk.adapter.types import Replicas
 from sdk.errors import ConfigError
-from sdk.plane.uploads import DATA
-from sdk.types import Replicas
 from sdk_sagemaker import SagemakerOptions, _bodies, _plan
 
 ROLE = "arn:aws:iam::123456789012:role/mlport"

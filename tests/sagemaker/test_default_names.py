@@ -13,8 +13,8 @@ from botocore.config import Config
 
 from sdk.adapter import AdapterContext, Labels, Materials
 from sdk.errors import AuthError, ConflictError
-from sdk.redact import Redactor
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_contract.clouds.guard import Need
 from sdk_contract.clouds.sagemaker.keys import Spot
 from sdk_contract.clouds.sagemaker.managed import FULL_ACCESS

@@ -12,8 +12,8 @@ import pytest
 from botocore import session
 
 from sdk.adapter import JobSpec, Labels, Resource
+from sdk.adapter.types import Replicas
 from sdk.errors import ConfigError, UnavailableError
-from sdk.types import Replicas
 from sdk_sagemaker import SagemakerOptions, _bodies, _limits, _plan, _predict
 from tests.sagemaker.test_plan import World
 

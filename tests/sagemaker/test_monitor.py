@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdk.prices import PriceRow
-from sdk.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
+from sdk.adapter.prices import PriceRow
+from sdk.adapter.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
 from sdk_sagemaker import _monitor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sdk.metrics import MetricsReport
+    from sdk.adapter.metrics import MetricsReport
 
 NOW = 1_800_000_030.0
 PRICE = PriceRow("sagemaker", "us-east-1", "inference", "ml.m5.large", 2, 8, "", 0, 0.1, "here", "2026-01", "quoted")

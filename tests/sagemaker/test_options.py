@@ -8,8 +8,8 @@ import boto3
 import pytest
 
 from sdk.adapter import Ref
+from sdk.adapter.types import Replicas
 from sdk.errors import InvalidRequestError, UnavailableError
-from sdk.types import Replicas
 from sdk_contract.samples import ANSWER, ENV, ENV_NAME, GOOD_SCRIPT, SAY, write_script
 
 if TYPE_CHECKING:

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdk import lifecycle
 from sdk.adapter import Capability, DeploymentSpec, Live
+from sdk.adapter.prices import read_prices
+from sdk.adapter.types import Replicas
 from sdk.errors import ConfigError
+from sdk.executor import lifecycle
 from sdk.executor.plan import Plan, Planner
-from sdk.prices import read_prices
-from sdk.types import Replicas
 from sdk_sagemaker import SagemakerOptions, _bodies, _plan, _status
 from sdk_sagemaker.options import capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sdk.change import Change
-    from sdk.types import EndpointStatus
+    from sdk.adapter.types import EndpointStatus
+    from sdk.executor.change import Change
 
 PRICES = read_prices(Path(_plan.__file__).with_name("prices.csv"))
 ROLE = "arn:aws:iam::123456789012:role/mlport"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
+from sdk.adapter.types import Replicas
 from sdk.errors import DeployFailed, InvalidRequestError, SdkError
-from sdk.types import Replicas
 from sdk_contract.clouds.sagemaker.rig import ROLE
 
 if TYPE_CHECKING:

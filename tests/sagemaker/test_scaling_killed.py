@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from sdk.types import Replicas
+from sdk.adapter.types import Replicas
 from sdk_contract.clouds.sagemaker.rig import SagemakerRig
 from sdk_contract.rig import rig_fixture
 from sdk_contract.suite_crash import CrashSuite, run

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import AdapterContext
-from sdk.redact import Redactor
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_sagemaker import SagemakerAdapter
 from sdk_sagemaker.options import SagemakerOptions
 from tests.mutating import Mutator, survive

@@ -12,8 +12,8 @@ import pytest
 
 from sdk.adapter import AdapterContext
 from sdk.errors import SecurityError
-from sdk.redact import Redactor
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_contract.clouds.sagemaker.keys import Spot
 from sdk_sagemaker import SagemakerAdapter
 from sdk_sagemaker._owners import OWNER, SOURCE_OWNER

@@ -9,11 +9,11 @@ import pytest
 from botocore.config import Config
 
 from sdk.adapter import AdapterContext, Labels, Materials, Ref
+from sdk.adapter.shared.transfers import Meter
+from sdk.adapter.shared.uploads import STALE_S
 from sdk.errors import AuthError, ConfigError, ConflictError, SecurityError, UnavailableError
-from sdk.plane.uploads import STALE_S
-from sdk.redact import Redactor
-from sdk.transfers import Meter
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_sagemaker import SagemakerAdapter, SagemakerOptions
 
 if TYPE_CHECKING:

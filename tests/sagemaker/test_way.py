@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.errors import AuthError, ConfigError, SecurityError
-from sdk.waiting import SystemClock
+from sdk.util.waiting import SystemClock
 from sdk_sagemaker._aws import Aws
 from sdk_sagemaker._images import Images
 from sdk_sagemaker._sessions import FOLDER
@@ -184,7 +184,7 @@ def sts(tmp_path_factory: pytest.TempPathFactory, home: Path, monkeypatch: pytes
 
 COMMAND = """
 from contextlib import closing
-from sdk.waiting import SystemClock
+from sdk.util.waiting import SystemClock
 from sdk_sagemaker._aws import Aws
 from sdk_sagemaker.options import SagemakerOptions
 role = "arn:aws:iam::123456789012:role/mlport"

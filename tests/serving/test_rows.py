@@ -24,7 +24,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from sdk import cells
 from sdk.packaging import examples
 from sdk.serving import codecs, npy, v2
 from sdk.serving.batches import Batches
@@ -34,6 +33,7 @@ from sdk.serving.flavours import Predictor
 from sdk.serving.media import CSV
 from sdk.serving.settings import ServerLimits
 from sdk.serving.signature import ServedSignature, ServedTensor
+from sdk.util import cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

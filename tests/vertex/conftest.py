@@ -9,8 +9,8 @@ import pytest
 
 from sdk.adapter import AdapterContext, Clock
 from sdk.client import Client
-from sdk.redact import Redactor
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_contract.clouds.vertex import VertexCloud
 from sdk_contract.samples import Samples
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdk.adapter import AdapterContext
-from sdk.redact import Redactor
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_vertex import VertexAdapter
 from sdk_vertex.options import VertexOptions
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from sdk.types import Check
+    from sdk.adapter.types import Check
     from tests.vertex.conftest import Place
 
 ACCOUNT = "serving@mini-project.iam.gserviceaccount.com"

@@ -16,7 +16,7 @@ from sdk_vertex.options import VertexOptions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sdk.types import LogLine
+    from sdk.adapter.types import LogLine
 
     Answer = Callable[[int, dict[str, Any]], httpx.Response]
 

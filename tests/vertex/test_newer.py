@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.adapter import Labels, Materials, Operation, Resource
-from sdk.types import JobState
+from sdk.adapter.types import JobState
 from sdk_contract.clouds.timing import Step
 from sdk_contract.clouds.vertex.operations import Operations
 from sdk_vertex._operations import word_of

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sdk.adapter import AdapterContext, DeploymentSpec, EndpointSpec, Labels, Materials
-from sdk.redact import Redactor
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_contract.clouds.vertex import VertexCloud
 from sdk_contract.samples import Samples
 from sdk_vertex import VertexAdapter

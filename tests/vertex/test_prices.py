@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sdk.prices import refreshed_table
+from sdk.adapter.prices import refreshed_table
 from sdk_vertex._prices import Prices
 
 HEAD = "platform,region,usage,instance_type,vcpu,memory_gib,gpu,gpu_count,usd_per_hour,source,as_of,status\n"

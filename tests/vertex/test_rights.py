@@ -12,8 +12,8 @@ from google.oauth2.service_account import Credentials as ServiceAccount
 
 from sdk.adapter import AdapterContext, Labels, Materials, Resource
 from sdk.errors import AuthError, ConfigError, UnsupportedError
-from sdk.redact import Redactor
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_contract.clouds.vertex.errors import Refusal
 from sdk_vertex import VertexAdapter, _access, _rights
 from sdk_vertex._plan import ENDPOINT, REPOSITORY

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import sdk
+from sdk.adapter.types import Replicas
 from sdk.errors import ConfigError, ConflictError, ModelError, NotFoundError, PayloadTooLargeError, TimedOut
-from sdk.types import Replicas
 from sdk_contract.clouds.vertex.enums import ACCELERATORS, STRATEGIES
 from sdk_contract.clouds.vertex.predicting import SHARED_BYTES
 from sdk_contract.samples import ANSWER, ENV, ENV_NAME, FAIL, FAILURE, GOOD_SCRIPT, SLEEP, write_script

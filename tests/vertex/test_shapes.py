@@ -8,8 +8,8 @@ import httpx
 import requests
 
 from sdk.adapter import AdapterContext
-from sdk.redact import Redactor
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_vertex import VertexAdapter
 from sdk_vertex.options import VertexOptions
 from tests.mutating import Mutator, Transport, survive

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.adapter import AdapterContext
-from sdk.redact import Redactor
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_vertex import VertexAdapter
 from sdk_vertex.options import VertexOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdk.types import Check
+    from sdk.adapter.types import Check
     from tests.vertex.conftest import Place
 
 

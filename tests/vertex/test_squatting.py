@@ -11,8 +11,8 @@ import pytest
 
 from sdk.adapter import AdapterContext
 from sdk.errors import NotFoundError, SdkError, SecurityError
-from sdk.redact import Redactor
-from sdk.waiting import SystemClock
+from sdk.util.redact import Redactor
+from sdk.util.waiting import SystemClock
 from sdk_vertex import VertexAdapter
 from sdk_vertex._access import Access
 from sdk_vertex._images import Images

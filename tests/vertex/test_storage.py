@@ -8,7 +8,7 @@ import pytest
 
 from sdk.adapter import AdapterContext, Labels, Materials, Ref, Resource
 from sdk.errors import AuthError, PlatformError
-from sdk.redact import Redactor
+from sdk.util.redact import Redactor
 from sdk_vertex import VertexAdapter
 from sdk_vertex._plan import FILES
 from sdk_vertex.options import VertexOptions

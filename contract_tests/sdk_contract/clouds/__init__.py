@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk import mocks
+from sdk.adapter.shared import mini_clouds
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -43,10 +43,10 @@ def mini_cloud(
         ConfigError: No such mini cloud is installed.
         MissingExtraError: A package that it needs is not installed.
     """
-    made = mocks.load(name)
+    made = mini_clouds.load(name)
     with ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"mini-{name}-")))
-        with mocks.needed(name):
+        with mini_clouds.needed(name):
             cloud = stack.enter_context(made(folder, runner, pace=pace, seed=seed, **settings))
         yield cloud

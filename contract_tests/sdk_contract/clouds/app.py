@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, cast
 from urllib.parse import parse_qsl, unquote
 
-from sdk.foreign import parse
+from sdk.util.foreign import parse
 
 from .calls import Call, CallLog
 from .faults import HANDLED, Faults

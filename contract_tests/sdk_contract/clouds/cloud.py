@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from sdk.private import private_folder, write_private
+from sdk.util.private import private_folder, write_private
 
 from .calls import CallLog
 from .faults import Faults

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sdk.errors import UnreadableError
-from sdk.foreign import parse
 from sdk.packaging.image.manifests import LIST_TYPE, OCI_INDEX_TYPE, Image, digest_of
 from sdk.packaging.image.store import BlobStore
+from sdk.util.foreign import parse
 
 from .app import Match, Request, Response
 from .images import image_of

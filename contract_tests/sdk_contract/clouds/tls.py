@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from sdk.private import write_private
+from sdk.util.private import write_private
 
 
 class Tls:

@@ -7,7 +7,7 @@ import os
 import platform
 from typing import TYPE_CHECKING, Any, cast
 
-from sdk.redact import is_secret_name
+from sdk.util.redact import is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

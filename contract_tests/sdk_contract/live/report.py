@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sdk.errors import SdkError
-from sdk.redact import Redactor
+from sdk.util.redact import Redactor
 
 from .shapes import differences, recorded
 

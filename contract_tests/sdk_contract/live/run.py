@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from sdk.adapter import change_times
 from sdk.cli.signals import raising
-from sdk.client.passing import Passing, TemporaryRecords
+from sdk.client.temporary_endpoints import Passing, TemporaryRecords
 from sdk.errors import ConfigError, Interrupted
-from sdk.exchanges import listening
-from sdk.waiting import SystemClock
+from sdk.util.exchanges import listening
+from sdk.util.waiting import SystemClock
 
 from ..samples import Samples
 from .ending import Ending, shielded

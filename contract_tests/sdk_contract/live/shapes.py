@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
 from sdk.errors import UnreadableError
-from sdk.foreign import is_shallow, parse
+from sdk.util.foreign import is_shallow, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sdk.exchanges import ControlExchange
+    from sdk.util.exchanges import ControlExchange
 
 _WORDS = frozenset({
     "Microsoft.Authorization", "Microsoft.ContainerRegistry", "Microsoft.Insights", "Microsoft.MachineLearningServices",
@@ -100,7 +100,7 @@ def operation_of(exchange: ControlExchange) -> str:
     """Return the name of an operation: the library's own, else the method and the known words of the path.
 
     Example:
-        >>> from sdk.exchanges import Exchange
+        >>> from sdk.util.exchanges import Exchange
         >>> operation_of(Exchange("POST", "https://x/v1/projects/secret/locations/eu1/endpoints/7:deployModel", 200))
         'POST /v1/projects/{}/locations/{}/endpoints/{}:deployModel'
     """

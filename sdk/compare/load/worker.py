@@ -18,6 +18,7 @@ import psutil
 import uvloop
 
 from .engine import Meters, WindowRun
+from .http import HttpWire
 from .messages import (
     MOST_BYTES,
     Aim,
@@ -33,7 +34,6 @@ from .messages import (
     read_order,
     write,
 )
-from .wire import HttpWire
 
 _CONNECT_S = 10.0
 

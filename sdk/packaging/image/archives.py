@@ -8,9 +8,9 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from sdk import bounded, foreign
 from sdk.errors import ConfigError, PackagingError
 from sdk.packaging import disk
+from sdk.util import bounded, foreign
 
 from .layers import Compressor, ImageLayer
 from .manifests import OCI_INDEX_TYPE, Image, canonical, digest_of

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from sdk import foreign
 from sdk.errors import AuthError, UnavailableError
-from sdk.hosts import on_this_machine
+from sdk.util import foreign
+from sdk.util.hosts import on_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable

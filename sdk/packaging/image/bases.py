@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from sdk import bounded, foreign
 from sdk.errors import ConfigError, PackagingError, UnavailableError, UnreadableError
 from sdk.packaging import disk
+from sdk.util import bounded, foreign
 
 from . import debian, pyc, sbom
 from .layers import Entry, ImageLayer, with_parents
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .progress import Progress
     from .references import Reference
-    from .registry import RegistryClient
+    from .registry_client import RegistryClient
     from .store import BlobStore
 
 DEBIAN = "debian-packages"

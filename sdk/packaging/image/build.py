@@ -21,7 +21,7 @@ from .store import BlobStore
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
     from sdk.packaging.training import Program
 
     from .progress import Progress

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from sdk.model import Model
     from sdk.packaging.manifest import Manifest
+    from sdk.packaging.model import Model
     from sdk.packaging.training import Program
 
     from .bases import Base

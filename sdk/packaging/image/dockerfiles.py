@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from sdk import usertext
 from sdk.errors import ConfigError, PackagingError
+from sdk.util import usertext
 
 from .engine_images import MESSAGES, check_messages
 from .layers import Entry, tree, write_tar

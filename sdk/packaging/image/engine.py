@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from sdk import bounded, foreign
 from sdk.errors import (
     AuthError,
     ConflictError,
@@ -26,6 +25,7 @@ from sdk.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from sdk.util import bounded, foreign
 
 from .engine_address import Address, find_address
 from .engine_ssh import Forward

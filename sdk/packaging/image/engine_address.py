@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from sdk import foreign
 from sdk.errors import ConfigError
-from sdk.hosts import on_this_machine
+from sdk.util import foreign
+from sdk.util.hosts import on_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,9 +6,9 @@ import json
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from sdk import bounded, foreign
 from sdk.errors import NotFoundError, PackagingError, PlatformError, QuotaError, UnsupportedError
-from sdk.names import suggest_name
+from sdk.util import bounded, foreign
+from sdk.util.names import suggest_name
 
 from . import archives
 from .builder import LABEL

@@ -12,8 +12,8 @@ import subprocess
 import time
 from urllib.parse import urlsplit
 
-from sdk import scratch
 from sdk.errors import ConfigError, UnavailableError
+from sdk.util import scratch
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _START_S = 30.0

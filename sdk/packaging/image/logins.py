@@ -14,8 +14,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk import foreign
 from sdk.errors import AuthError
+from sdk.util import foreign
 
 from .auth import IDENTITY_TOKEN
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ConfigError
-from sdk.names import suggest_name
-from sdk.paths import expand
+from sdk.util.names import suggest_name
+from sdk.util.paths import expand
 
 from . import archives, bases, build
 from .dockerfiles import build_dockerfile
@@ -21,7 +21,7 @@ from .references import Reference
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdk.model import Model
+    from sdk.packaging.model import Model
     from sdk.packaging.training import Program
 
     from .progress import Progress

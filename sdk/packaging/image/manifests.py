@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from ... import foreign
+from ...util import foreign
 from .layers import LAYER_TYPE, ImageLayer
 
 if TYPE_CHECKING:

@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sdk import foreign
+from sdk.adapter.resources import spec_hash
 from sdk.errors import ConfigError, NotFoundError
 from sdk.packaging import runtime
-from sdk.resources import spec_hash
+from sdk.util import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Unpack
 
-    from sdk.model import Model
+    from sdk.adapter.specs import Materials
+    from sdk.packaging.model import Model
     from sdk.packaging.training import Program
-    from sdk.specs import Materials
 
     from .auth import Credentials
     from .manifests import Platform
     from .references import Reference
     from .registries import Reach, Registries
-    from .registry import RegistryClient
+    from .registry_client import RegistryClient
 
     Login = Callable[[str], Credentials | None]
     Progress = Callable[[str, int, int | None], None]
@@ -83,8 +83,8 @@ def content_of(materials: Materials) -> Model | Program:
         ConfigError: The materials have neither.
         LockMismatchError: The program's files differ from those that were sealed.
     """
-    from sdk.model import Model
     from sdk.packaging import bundle
+    from sdk.packaging.model import Model
     from sdk.packaging.training import Program
 
     if materials.job is not None:

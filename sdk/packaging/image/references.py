@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from sdk.errors import ConfigError
-from sdk.hosts import on_this_machine
+from sdk.util.hosts import on_this_machine
 
 _HOST = r"(?:localhost|\[[0-9a-fA-F:]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?"
 _PATH = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"

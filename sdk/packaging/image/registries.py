@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from sdk.waiting import Deadline, Retry, SystemClock, bucket_of
+from sdk.util.waiting import Deadline, Retry, SystemClock, bucket_of
 
 from .logins import docker_login
-from .registry import RegistryClient
+from .registry_client import RegistryClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from sdk import kept, scratch
 from sdk.packaging import disk
+from sdk.util import kept, scratch
 
 from .layers import Entry, ImageLayer, pack
 

@@ -11,8 +11,8 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from sdk.model import model
 from sdk.packaging.lock import RUNTIME
+from sdk.packaging.model import model
 from sdk.packaging.pack import python_minor
 from tests.packaging import aged_index
 

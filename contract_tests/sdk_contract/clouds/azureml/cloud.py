@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sdk.private import write_private
+from sdk.util.private import write_private
 
 from ..app import App
 from ..cloud import Cloud

@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
 
-from sdk.private import write_private
+from sdk.util.private import write_private
 
 from ..app import Response, Routes
 

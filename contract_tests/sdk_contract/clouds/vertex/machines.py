@@ -10,7 +10,7 @@ import re
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from sdk.instances import read_types
+from sdk.adapter.instances import read_types
 
 from .errors import Refusal
 from .values import integer
@@ -18,8 +18,8 @@ from .values import integer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdk.prices import Usage
-    from sdk.types import Json
+    from sdk.adapter.prices import Usage
+    from sdk.adapter.types import Json
 
 
 _SOME, _MORE = frozenset({1, 2, 4}), frozenset({1, 2, 4, 8})

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from sdk.adapter import Labels, Live, Ref, Resource
-from sdk.types import DeploymentStatus, EndpointState, EndpointStatus
+from sdk.adapter.types import DeploymentStatus, EndpointState, EndpointStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sdk.adapter import DeploymentSpec, EndpointSpec
-    from sdk.types import Json
+    from sdk.adapter.types import Json
 
 
 def resources(spec: EndpointSpec, usd_per_hour: float | None) -> list[Resource]:

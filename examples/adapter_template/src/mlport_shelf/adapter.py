@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 
-from sdk import bounded
 from sdk.adapter import (
     YES,
     Ack,
@@ -21,8 +20,9 @@ from sdk.adapter import (
     Support,
     TargetOptions,
 )
+from sdk.adapter.types import Check
 from sdk.errors import NotFoundError
-from sdk.types import Check
+from sdk.util import bounded
 
 from . import _errors, _plan
 from .options import ShelfOptions
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sdk.adapter import AdapterContext, EndpointSpec, Live, Materials, Ref, Resource
-    from sdk.prices import PriceRow
-    from sdk.types import EndpointStatus
+    from sdk.adapter.prices import PriceRow
+    from sdk.adapter.types import EndpointStatus
 
 _OFFICIAL = "shelf.example"
 _LIMITS = Limits(request_bytes=25 * 2**20, timeout_s=60)

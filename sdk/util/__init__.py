@@ -1,0 +1,1 @@
+"""Helpers that know nothing of models, targets or endpoints: text, time, files, limits on foreign input."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
 
 from ..errors import ConfigError, MissingExtraError
 from ..packaging.model import Model
 from ..util.durations import parse_duration
-from .base import ClientBase
+from .candidates import wanted_of
+from .comparison_request import ComparisonRequest
+from .deploy import ChangeVerbs
 from .endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -19,31 +20,7 @@ if TYPE_CHECKING:
 
     from ..compare.comparison import Comparison
     from ..compare.workload import Workload
-    from . import Client
-    from .candidates import Outlook, Several, Wanted
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """The arguments of ``compare``, checked as far as possible without a target."""
-
-    subject: Model | Mapping[str, Endpoint]
-    wanted: Wanted
-    workload: Workload
-    payloads: Sequence[Any] | None
-    labels: Sequence[Any] | None
-    confidence: float | None
-    p95_ms: float | None
-    traffic_per_month: float | None
-    profile: str | Sequence[float]
-    headroom: float
-    hardware: Mapping[str, float]
-    train_hours: float | None
-    budget_usd: float
-    allow_unknown_price: bool
-    ttl: str | float
-    keep: bool
-    timeout: str | float | None
+    from .candidates import Outlook, Several
 
 
 class CompareArguments(TypedDict, total=False):
@@ -70,7 +47,7 @@ class CompareArguments(TypedDict, total=False):
     timeout: str | float | None
 
 
-class CompareVerbs(ClientBase):
+class CompareVerbs(ChangeVerbs):
     """The verb ``compare``."""
 
     @overload
@@ -144,9 +121,9 @@ class CompareVerbs(ClientBase):
         """
         _require_extra()
         from ..compare.workload import Workload
-        from .run_comparison import Comparing, wanted_of
+        from .run_comparison import Comparing
 
-        ask = Ask(
+        ask = ComparisonRequest(
             subject=_checked(model),
             wanted=wanted_of(targets or (self.session().target,), instances, regions),
             workload=_limited(Workload.of(workload), time_budget),
@@ -165,7 +142,7 @@ class CompareVerbs(ClientBase):
             keep=keep,
             timeout=timeout,
         )
-        comparing = Comparing(cast("Client", self), ask)
+        comparing = Comparing(self, ask)
         return comparing.outlook() if dry_run else comparing.run()
 
 

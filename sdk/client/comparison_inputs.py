@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from ..adapter.metrics import MetricsReport
     from ..adapter.prices import PriceRow, Usage
-    from . import Client
     from .candidates import Candidate
+    from .deploy import ChangeVerbs
     from .endpoint import Endpoint
     from .session import Session
 
@@ -44,7 +44,7 @@ class Listed:
         return find_price(self._table, self.instance, region=self.region, usage=usage) if self.instance else None
 
 
-def subject_of(one: Candidate, client: Client) -> Subject:
+def subject_of(one: Candidate, client: ChangeVerbs) -> Subject:
     """Return an endpoint as a subject to measure; its requests are signed by the invoker of the target's adapter."""
     session = client.session()
     status = session.status(one.name, session.deadline(READ_S))
@@ -64,7 +64,7 @@ def subject_of(one: Candidate, client: Client) -> Subject:
 
 
 def payloads_of(
-    client: Client,
+    client: ChangeVerbs,
     subject: Model | Mapping[str, Endpoint],
     given: Sequence[Any] | None,
     labels: Sequence[Any] | None,
@@ -88,7 +88,7 @@ def payloads_of(
     return [[row] for row in rows]
 
 
-def _example(client: Client, subject: Model | Mapping[str, Endpoint]) -> list[Any] | None:
+def _example(client: ChangeVerbs, subject: Model | Mapping[str, Endpoint]) -> list[Any] | None:
     if isinstance(subject, Model):
         return subject.example
     for endpoint in subject.values():

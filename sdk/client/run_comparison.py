@@ -27,11 +27,9 @@ from ..compare.traffic import Traffic
 from ..errors import NotFoundError, SdkError
 from ..executor import Event
 from ..packaging.model import Model
-from .candidates import DELETE_S, Candidate, Outlook, candidate, check_budget, outlook, price_of, spread, wanted_of
+from .candidates import DELETE_S, Candidate, Outlook, candidate, check_budget, outlook, price_of, spread
 from .comparison_inputs import Listed, payloads_of, subject_of
 from .temporary_endpoints import Passing, TemporaryRecords
-
-__all__ = ["Comparing", "wanted_of"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,8 +37,8 @@ if TYPE_CHECKING:
 
     from ..adapter import Clock
     from ..util.waiting import StoppableClock
-    from . import Client
-    from .compare_verb import Ask
+    from .comparison_request import ComparisonRequest
+    from .deploy import ChangeVerbs
     from .endpoint import Endpoint
     from .session import Session
 
@@ -54,7 +52,7 @@ class Running:
     """A candidate during the comparison, with its own client and its row of results."""
 
     candidate: Candidate
-    client: Client
+    client: ChangeVerbs
     clock: StoppableClock
     row: Row
     asked_at: float = 0.0
@@ -75,7 +73,7 @@ class Comparing:
         ask: The arguments of the comparison.
     """
 
-    def __init__(self, client: Client, ask: Ask) -> None:
+    def __init__(self, client: ChangeVerbs, ask: ComparisonRequest) -> None:
         self._client = client
         self._ask = ask
         self._run = client.session(ask.wanted.targets[0]).new_txn()

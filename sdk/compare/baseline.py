@@ -10,8 +10,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .comparison import Comparison
     from .result import Row
+    from .results import Results
     from .stats import Estimate
 
 _SAME_COST = 0.01
@@ -26,7 +26,7 @@ class RowChange(msgspec.Struct, frozen=True):
     text: str
 
 
-def incomparable(row: Row, baseline: Comparison) -> str:
+def incomparable(row: Row, baseline: Results) -> str:
     """Return why a row must not be compared with the one of the same key in an older comparison; empty if it may."""
     old = _old(row, baseline)
     if old is None or row.failed:
@@ -38,11 +38,11 @@ def incomparable(row: Row, baseline: Comparison) -> str:
     return ""
 
 
-def _old(row: Row, baseline: Comparison) -> Row | None:
+def _old(row: Row, baseline: Results) -> Row | None:
     return next((one for one in baseline.rows if one.key == row.key and not one.failed), None)
 
 
-def changes(row: Row, baseline: Comparison) -> Iterator[RowChange]:
+def changes(row: Row, baseline: Results) -> Iterator[RowChange]:
     """Yield the supported changes of one row since the row of the same key in an older comparison."""
     old = _old(row, baseline)
     if old is None or row.failed or incomparable(row, baseline):
@@ -58,7 +58,7 @@ def changes(row: Row, baseline: Comparison) -> Iterator[RowChange]:
         yield RowChange(row.key, "usd_per_1k_change", now - before, text)
 
 
-def all_changes(found: Comparison, baseline: Comparison) -> list[RowChange]:
+def all_changes(found: Results, baseline: Results) -> list[RowChange]:
     """Return the supported changes of all rows."""
     return [change for row in found.rows for change in changes(row, baseline)]
 
@@ -83,7 +83,7 @@ def _half(one: Estimate | None) -> float | None:
     return (one.high - one.low) / 2
 
 
-def since(found: Comparison, baseline: Comparison) -> list[tuple[str, str]]:
+def since(found: Results, baseline: Results) -> list[tuple[str, str]]:
     """Return what is known of each row since a baseline: (key, text), also where nothing changed or can be compared."""
     texts: list[tuple[str, str]] = []
     for row in found.rows:

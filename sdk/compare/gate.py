@@ -15,8 +15,8 @@ from .baseline import changes, incomparable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .comparison import Comparison
     from .result import Row
+    from .results import Results
 
 _FIELDS: dict[str, Callable[[Row], float | None]] = {
     "p50_ms": lambda row: row.ms("p50"),
@@ -144,7 +144,7 @@ def _wrong(text: str, why: str, hint: str = "") -> ConfigError:
     )
 
 
-def values_of(row: Row, baseline: Comparison | None) -> dict[str, float | None]:
+def values_of(row: Row, baseline: Results | None) -> dict[str, float | None]:
     """Return the fields of a row: all unknown if it is invalid; a change that the statistics do not support is 0."""
     if row.invalid:
         return dict.fromkeys((*_FIELDS, *_CHANGES))
@@ -170,7 +170,7 @@ class Judged:
         return not (self.failed or self.holds)
 
 
-def judge(found: Comparison, text: str | None, baseline: Comparison | None = None) -> list[Judged]:
+def judge(found: Results, text: str | None, baseline: Results | None = None) -> list[Judged]:
     """Return the result of each row under a condition; without a condition, only failed subjects do not pass.
 
     Raises:
@@ -189,7 +189,7 @@ def judge(found: Comparison, text: str | None, baseline: Comparison | None = Non
     return judged
 
 
-def check(found: Comparison, text: str, baseline: Comparison | None = None) -> None:
+def check(found: Results, text: str, baseline: Results | None = None) -> None:
     """Raise an error when a condition holds for any row.
 
     Raises:

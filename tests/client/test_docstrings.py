@@ -10,8 +10,13 @@ import pytest
 
 import sdk
 from sdk.client import Client, default_client
+from sdk.client.build import BuildVerbs
+from sdk.client.deploy import ChangeVerbs
 from sdk.client.endpoint import Endpoint
+from sdk.client.gc import GcVerbs
 from sdk.client.job import Job
+from sdk.client.read import ReadVerbs
+from sdk.client.train import TrainVerbs
 from sdk.packaging.image import Image, open_store
 from sdk.packaging.image.layers import Entry, with_parents
 from sdk.packaging.image.manifests import ImageConfig
@@ -67,7 +72,7 @@ def _pipeline() -> Image:
     return image
 
 
-@pytest.mark.parametrize("documented", [*Client.__mro__[1:5], Endpoint, Job])
+@pytest.mark.parametrize("documented", [ReadVerbs, ChangeVerbs, GcVerbs, TrainVerbs, BuildVerbs, Endpoint, Job])
 def test_examples_run(documented: type[Any], names: dict[str, Any]) -> None:
     """Each example of the class gives what it shows."""
     runner = doctest.DocTestRunner(verbose=False)

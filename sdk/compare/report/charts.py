@@ -14,8 +14,8 @@ from .cells import figure, name, usd
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..comparison import Comparison
     from ..result import Row
+    from ..results import Results
 
 Option = dict[str, Any]
 
@@ -51,7 +51,7 @@ class Chart:
     rows: list[list[str]]
 
 
-def charts(found: Comparison) -> list[Chart]:
+def charts(found: Results) -> list[Chart]:
     """Return the charts for which there are enough figures."""
     measured = [row for row in found.rows if row.usable]
     made = (_trade(found, measured), _tails(found, measured), _curves(found, measured))
@@ -89,7 +89,7 @@ def _mark(place: int) -> Option:
     return {"itemStyle": {"color": colour}, "lineStyle": {"color": colour, "width": 2, "type": dash}}
 
 
-def _place(found: Comparison, row: Row) -> int:
+def _place(found: Results, row: Row) -> int:
     """Return the position of a subject, which gives it the same colour and symbol in every chart."""
     return [one.key for one in found.rows].index(row.key)
 
@@ -127,7 +127,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return kept
 
 
-def _trade(found: Comparison, rows: Sequence[Row]) -> Chart | None:
+def _trade(found: Results, rows: Sequence[Row]) -> Chart | None:
     """Return the chart of cost against latency."""
     shown: list[tuple[Row, float, float]] = []
     for row in rows:
@@ -156,7 +156,7 @@ def _trade(found: Comparison, rows: Sequence[Row]) -> Chart | None:
     )
 
 
-def _trade_text(found: Comparison, shown: Sequence[tuple[Row, float, float]], where: str) -> str:
+def _trade_text(found: Results, shown: Sequence[tuple[Row, float, float]], where: str) -> str:
     """Return the chart in words: how to read it, and which subjects no other one beats in both."""
     real = [one for one in shown if not one[0].simulated] or shown
     best = front([(p95, cost) for _, p95, cost in real])
@@ -211,7 +211,7 @@ def _front(points: Sequence[tuple[float, float]]) -> Option:
     }
 
 
-def _tails(found: Comparison, rows: Sequence[Row]) -> Chart | None:
+def _tails(found: Results, rows: Sequence[Row]) -> Chart | None:
     """Return the chart of the distribution: the share of requests that take longer than so many milliseconds."""
     shown = [row for row in rows if row.tail]
     if not shown:
@@ -245,7 +245,7 @@ def _over(row: Row, share: float) -> str:
     return figure(found[0]) if found else "-"
 
 
-def _curves(found: Comparison, rows: Sequence[Row]) -> Chart | None:
+def _curves(found: Results, rows: Sequence[Row]) -> Chart | None:
     """Return the chart of the monthly cost against the traffic."""
     profile = found.traffic.weights if found.traffic is not None else "flat"
     steps = [10 ** (_LEAST + (_MOST - _LEAST) * step / _STEPS) for step in range(_STEPS + 1)]
@@ -276,7 +276,7 @@ def _curves(found: Comparison, rows: Sequence[Row]) -> Chart | None:
     )
 
 
-def _cheapest(found: Comparison, lines: Sequence[tuple[Row, list[tuple[float, float]]]]) -> str:
+def _cheapest(found: Results, lines: Sequence[tuple[Row, list[tuple[float, float]]]]) -> str:
     """Return in words which subject is the cheapest up to which traffic, of those that keep the objective."""
     fit = [(row, line) for row, line in lines if not keeps(row, found.p95_ms)]
     fit = [one for one in fit if not one[0].simulated] or fit
@@ -300,7 +300,7 @@ def _month(row: Row, per_month: float, profile: Any, headroom: float) -> str:
     return usd(cost.usd_per_month, about=cost.approximate)
 
 
-def _curve(found: Comparison, row: Row, line: Sequence[tuple[float, float]]) -> Option:
+def _curve(found: Results, row: Row, line: Sequence[tuple[float, float]]) -> Option:
     points = [
         {
             "coord": [point.per_month, min(line, key=lambda one: abs(math.log(one[0] / point.per_month)))[1]],

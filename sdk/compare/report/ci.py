@@ -13,13 +13,13 @@ from .text import markdown, markdown_row, safe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..comparison import Comparison
     from ..gate import Judged
+    from ..results import Results
 
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def comment(found: Comparison, fail_if: str | None = None, baseline: Comparison | None = None) -> str:
+def comment(found: Results, fail_if: str | None = None, baseline: Results | None = None) -> str:
     """Return the report as Markdown: the result of the condition and the differences first, then everything else.
 
     Args:
@@ -51,7 +51,7 @@ def _result(one: Judged) -> str:
     return "passed" if one.passed else "no figures" if one.failed else "failed"
 
 
-def junit(found: Comparison, fail_if: str | None = None, baseline: Comparison | None = None) -> str:
+def junit(found: Results, fail_if: str | None = None, baseline: Results | None = None) -> str:
     """Return a JUnit report: one test case per row. It fails if the condition holds, and is an error without figures.
 
     Args:

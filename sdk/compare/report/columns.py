@@ -12,8 +12,8 @@ from .cells import NONE, usd
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..comparison import Comparison
     from ..result import Row
+    from ..results import Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +33,18 @@ class Column:
     first: bool = False
 
 
-def columns(found: Comparison) -> list[Column]:
+def columns(found: Results) -> list[Column]:
     """Return the columns of a report, of optional ones only those for which a row has a value."""
     return [*_who(), *_costs(found), *_speed(found), *_rest(found)]
 
 
-def table(found: Comparison) -> tuple[list[str], list[list[str]]]:
+def table(found: Results) -> tuple[list[str], list[list[str]]]:
     """Return all columns as one table: their names, and a row per subject."""
     shown = columns(found)
     return [column.label for column in shown], cells_of(shown, found.rows)
 
 
-def scorecard(found: Comparison) -> list[Column]:
+def scorecard(found: Results) -> list[Column]:
     """Return the dimensions of a choice that are known of any row: accuracy, effort, running cost, automation.
 
     Interpretability is a dimension too; it has no column, since nothing measures it yet.
@@ -72,7 +72,7 @@ def _who() -> list[Column]:
     ]  # fmt: skip
 
 
-def _costs(found: Comparison) -> list[Column]:
+def _costs(found: Results) -> list[Column]:
     of_traffic = "for the traffic that you gave" if found.traffic is not None else "once you give traffic_per_month"
     return [
         Column("price", cells.price, "What one replica costs by the price list, for an hour or a gigabyte-second.",
@@ -86,7 +86,7 @@ def _costs(found: Comparison) -> list[Column]:
     ]  # fmt: skip
 
 
-def _speed(found: Comparison) -> list[Column]:
+def _speed(found: Results) -> list[Column]:
     objective = found.p95_ms
     p95 = Column("p95 ms", lambda row: cells.ms(row.latency.get("p95")), "95 of 100 requests are answered within this "
                  "time, counted on this machine from the moment when a request was due.", True)  # fmt: skip
@@ -109,7 +109,7 @@ def _speed(found: Comparison) -> list[Column]:
     ]  # fmt: skip
 
 
-def _rest(found: Comparison) -> list[Column]:
+def _rest(found: Results) -> list[Column]:
     optional = [
         (any(row.served is not None for row in found.rows),
          Column("own p95 ms", cells.served_p95, "The p95 that the target itself reports. It leaves out the network and "
@@ -165,7 +165,7 @@ MARKS = (
 )
 
 
-def in_words(row: Row, found: Comparison) -> str:
+def in_words(row: Row, found: Results) -> str:
     """Return the most important figures of a row as sentences."""
     p95, rate = row.latency.get("p95"), row.highest
     said: list[str] = []

@@ -17,7 +17,7 @@ from .text import head, notes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..comparison import Comparison
+    from ..results import Results
     from .charts import Chart
     from .columns import Column
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-def page(found: Comparison) -> str:
+def page(found: Results) -> str:
     """Return the whole page: verdict, table, charts, notes on how to read them, and the result as JSON."""
     drawn = charts(found)
     return "\n".join([
@@ -43,7 +43,7 @@ def page(found: Comparison) -> str:
     ])  # fmt: skip
 
 
-def fragment(found: Comparison) -> str:
+def fragment(found: Results) -> str:
     """Return verdict, table and notes for a notebook, in the notebook's own style."""
     verdict, *facts = map(html.escape, head(found))
     warning = f"<p><strong>{html.escape(found.warning)}</strong></p>" if found.warning else ""
@@ -51,7 +51,7 @@ def fragment(found: Comparison) -> str:
     return f"<div>{warning}<p><b>{verdict}</b><br>{'<br>'.join(facts)}</p>{figures}{_notes(found)}</div>"
 
 
-def _body(found: Comparison, drawn: Sequence[Chart]) -> Iterator[str]:
+def _body(found: Results, drawn: Sequence[Chart]) -> Iterator[str]:
     verdict, *facts = map(html.escape, head(found))
     yield f"<h1>{html.escape(_title(found))}</h1>"
     if found.warning:
@@ -77,7 +77,7 @@ def _section(id_: str, title: str, content: str) -> str:
     return f'<section aria-labelledby="{id_}">\n<h2 id="{id_}">{title}</h2>\n{content}\n</section>'
 
 
-def _words(found: Comparison, shown: Sequence[Column]) -> str:
+def _words(found: Results, shown: Sequence[Column]) -> str:
     """Return the meaning of all columns and marks, with the figures of one row in words as an example."""
     best = found.best.key if found.best is not None else ""
     row = next((row for row in sorted(found.rows, key=lambda row: row.key != best) if row.usable), None)
@@ -88,7 +88,7 @@ def _words(found: Comparison, shown: Sequence[Column]) -> str:
     return f"{example}<dl>{terms}</dl>"
 
 
-def _notes(found: Comparison) -> str:
+def _notes(found: Results) -> str:
     """Return the notes as lists, one for each kind."""
     return "\n".join(
         f"<h3>{html.escape(kind)}</h3>\n<ul>{''.join(f'<li>{html.escape(text)}</li>' for text in texts)}</ul>"
@@ -96,7 +96,7 @@ def _notes(found: Comparison) -> str:
     )
 
 
-def _title(found: Comparison) -> str:
+def _title(found: Results) -> str:
     simulated = [row.simulated for row in found.rows]
     where = " on mini clouds" if all(simulated) else " partly on mini clouds" if any(simulated) else ""
     return f"Comparison of {found.model}{where}"

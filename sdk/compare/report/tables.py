@@ -14,12 +14,12 @@ from .columns import cells_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..comparison import Comparison
     from ..result import Row
+    from ..results import Results
     from .columns import Column
 
 
-def of_rows(found: Comparison, shown: Sequence[Column], title: str) -> str:
+def of_rows(found: Results, shown: Sequence[Column], title: str) -> str:
     """Return some columns of all subjects as a table; several subjects of one target form a group with a heading.
 
     Args:
@@ -31,7 +31,7 @@ def of_rows(found: Comparison, shown: Sequence[Column], title: str) -> str:
     return _table(labels, "".join(_groups(found, shown, labels)), title)
 
 
-def for_notebook(found: Comparison, shown: Sequence[Column]) -> str:
+def for_notebook(found: Results, shown: Sequence[Column]) -> str:
     """Return the columns as a plain table, which takes the style of the notebook."""
     labels = [column.label for column in shown]
     kinds = [_kind(row, found) for row in found.rows]
@@ -54,7 +54,7 @@ def _head(labels: Sequence[str]) -> str:
     return f'<thead role="rowgroup"><tr role="row">{cells}</tr></thead>'
 
 
-def _groups(found: Comparison, shown: Sequence[Column], labels: Sequence[str]) -> Iterator[str]:
+def _groups(found: Results, shown: Sequence[Column], labels: Sequence[str]) -> Iterator[str]:
     """Yield the rows of each target; those of a target with several subjects have a heading."""
     for target, grouped in groupby(found.rows, lambda row: row.target.partition("@")[0]):
         rows = list(grouped)
@@ -68,7 +68,7 @@ def _groups(found: Comparison, shown: Sequence[Column], labels: Sequence[str]) -
         yield f'<tbody role="rowgroup" class="several"><tr class="group" role="row">{top}</tr>{lines}</tbody>'
 
 
-def _kind(row: Row, found: Comparison) -> str:
+def _kind(row: Row, found: Results) -> str:
     """Return the CSS classes of a row."""
     best = found.best is not None and found.best.key == row.key
     marks = {"best": best, "simulated": row.simulated, "unusable": not row.usable}

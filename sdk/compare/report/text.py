@@ -11,11 +11,11 @@ from .columns import table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ..comparison import Comparison
     from ..result import Served
+    from ..results import Results
 
 
-def plain(found: Comparison, width: int | None = None) -> str:
+def plain(found: Results, width: int | None = None) -> str:
     """Return the report for a terminal: the table is transposed and split into parts that fit the width.
 
     Args:
@@ -32,7 +32,7 @@ def plain(found: Comparison, width: int | None = None) -> str:
     return "\n".join(lines[:-1])
 
 
-def markdown(found: Comparison, first: Sequence[str] = ()) -> str:
+def markdown(found: Results, first: Sequence[str] = ()) -> str:
     """Return the report as Markdown.
 
     Args:
@@ -50,7 +50,7 @@ def markdown(found: Comparison, first: Sequence[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def head(found: Comparison) -> list[str]:
+def head(found: Results) -> list[str]:
     """Return the verdict and the conditions of the comparison, as lines."""
     objective = f"p95 within {found.p95_ms:g} ms" if found.p95_ms is not None else "no objective"
     traffic, place = "no traffic given", found.place
@@ -63,7 +63,7 @@ def head(found: Comparison) -> list[str]:
     ]
 
 
-def notes(found: Comparison) -> Iterator[tuple[str, list[str]]]:
+def notes(found: Results) -> Iterator[tuple[str, list[str]]]:
     """Yield the notes that a reader needs to judge the table, by kind, the most important kind first."""
     kinds = {
         "What is missing": _missing(found),
@@ -91,7 +91,7 @@ def _merged(items: Iterable[tuple[str, str]]) -> list[str]:
     return [f"{', '.join(names)}: {text}" if "" not in names else text for text, names in about.items()]
 
 
-def _missing(found: Comparison) -> Iterator[tuple[str, str]]:
+def _missing(found: Results) -> Iterator[tuple[str, str]]:
     yield from (("", note) for note in found.notes)
     for row in found.rows:
         if row.failed:
@@ -101,7 +101,7 @@ def _missing(found: Comparison) -> Iterator[tuple[str, str]]:
             yield row.key, f"the highest rate is only known from below: {row.highest.reason}"
 
 
-def _cost(found: Comparison) -> Iterator[tuple[str, str]]:
+def _cost(found: Results) -> Iterator[tuple[str, str]]:
     yield from ((row.key, row.cost.note) for row in found.rows if row.cost.note)
     names = {row.key: name(row) for row in found.rows}
     for point in found.break_evens:
@@ -110,13 +110,13 @@ def _cost(found: Comparison) -> Iterator[tuple[str, str]]:
     yield from (("", text) for text in _money(found))
 
 
-def _doubts(found: Comparison) -> Iterator[tuple[str, str]]:
+def _doubts(found: Results) -> Iterator[tuple[str, str]]:
     for row in found.rows:
         yield from ((row.key, flag) for flag in row.flags)
         yield from ((row.key, note) for note in sorted({one.note for one in row.latency.values() if one.note}))
 
 
-def _said(found: Comparison) -> Iterator[tuple[str, str]]:
+def _said(found: Results) -> Iterator[tuple[str, str]]:
     for row in found.rows:
         if row.served is not None:
             yield row.key, _own_p95(row.served, row.ms("p95"))
@@ -134,7 +134,7 @@ def _own_p95(served: Served, measured: float | None) -> str:
     return f"{text}, {gap} more than measured here: it includes the warm-up and the search for the highest rate"
 
 
-def _sources(found: Comparison) -> Iterator[tuple[str, str]]:
+def _sources(found: Results) -> Iterator[tuple[str, str]]:
     for row in found.rows:
         if row.price.source:
             seen = f", seen {row.price.as_of}" if row.price.as_of else ""
@@ -142,7 +142,7 @@ def _sources(found: Comparison) -> Iterator[tuple[str, str]]:
             yield row.key, f"price {source}{seen} ({row.price.status})"
 
 
-def _money(found: Comparison) -> Iterator[str]:
+def _money(found: Results) -> Iterator[str]:
     """Yield notes on the cost of the comparison itself."""
     unbilled = [name(row) for row in found.rows if row.billed is False]
     if unbilled and len(unbilled) == len(found.rows):
@@ -155,7 +155,7 @@ def _money(found: Comparison) -> Iterator[str]:
         yield f"this comparison cost {usd(found.spent_usd)} by the price list{estimated}"
 
 
-def _differences(found: Comparison) -> Iterator[tuple[str, str]]:
+def _differences(found: Results) -> Iterator[tuple[str, str]]:
     names = {row.key: name(row) for row in found.rows}
     for pair in found.pairs:
         gap = pair.difference

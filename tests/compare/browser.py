@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SETPRIV = shutil.which("setpriv")
+WITH_US = [SETPRIV, "--pdeathsig", "KILL"] if SETPRIV else []
+"""Ends the browser with the process that started it, so that a killed worker leaves none behind."""
 _START_S = 60.0
 
 
@@ -32,7 +35,7 @@ class Browser:
         self._numbers = itertools.count(1)
         self._stack = ExitStack()
         process = subprocess.Popen(
-            [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
+            [*WITH_US, CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
              f"--user-data-dir={profile}", "about:blank"], stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self._stack.callback(_end, process)

@@ -326,7 +326,7 @@ class Deployments:
                 "health_route": spec["health_route"],
                 "deployment_timeout": {"seconds": round(DEPLOY_S)},
             },
-            **encryption(spec["kms_key"]),
+            **encryption(spec.get("kms_key")),
         }
         request = {"parent": self.control.parent, "model_id": resource.id, "model": model}
         return self._begun(self.control.call("models", "upload_model", request, timeout=timeout, about=resource.id))
@@ -339,7 +339,7 @@ class Deployments:
         """Create an endpoint with further labels besides mlport's own."""
         spec: Any = resource.spec
         endpoint: dict[str, Any] = {"display_name": resource.id, "labels": {**labels, **resource.tags}}
-        endpoint |= encryption(spec["kms_key"])
+        endpoint |= encryption(spec.get("kms_key"))
         if spec["dedicated"]:
             seconds = round(self.plane.limits().timeout_s)
             endpoint |= {

@@ -241,7 +241,7 @@ class Jobs:
         labels = {**resource.tags, **about, **({_SPOT_LABEL: "1"} if spec["spot"] else {})}
         if spec["network"]:
             job_spec["network"] = spec["network"]
-        job = {"display_name": resource.id, "labels": labels, "job_spec": job_spec, **encryption(spec["kms_key"])}
+        job = {"display_name": resource.id, "labels": labels, "job_spec": job_spec, **encryption(spec.get("kms_key"))}
         request = {"parent": self.control.parent, "custom_job": job}
         self.control.call("jobs", "create_custom_job", request, timeout=timeout, about=resource.id)
         return Ack()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
 from ..errors import ConfigError, MissingExtraError
 from ..packaging.model import Model
 from ..util.durations import parse_duration
-from .candidates import wanted_of
 from .comparison_request import ComparisonRequest
 from .deploy import ChangeVerbs
 from .endpoint import Endpoint
@@ -121,7 +120,7 @@ class CompareVerbs(ChangeVerbs):
         """
         _require_extra()
         from ..compare.workload import Workload
-        from .run_comparison import Comparing
+        from .run_comparison import Comparing, wanted_of
 
         ask = ComparisonRequest(
             subject=_checked(model),

@@ -27,9 +27,11 @@ from ..compare.traffic import Traffic
 from ..errors import NotFoundError, SdkError
 from ..executor import Event
 from ..packaging.model import Model
-from .candidates import DELETE_S, Candidate, Outlook, candidate, check_budget, outlook, price_of, spread
+from .candidates import DELETE_S, Candidate, Outlook, candidate, check_budget, outlook, price_of, spread, wanted_of
 from .comparison_inputs import Listed, payloads_of, subject_of
 from .temporary_endpoints import Passing, TemporaryRecords
+
+__all__ = ["Comparing", "wanted_of"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -61,7 +61,7 @@ def bodies(inputs: Any, rules: EncodingRules) -> list[RequestBody]:
         PayloadTooLargeError: The input does not fit, and must not or cannot be split any further.
 
     Example:
-        >>> bodies([[1, 2]], Rules(limit=1000))[0].content
+        >>> bodies([[1, 2]], EncodingRules(limit=1000))[0].content
         b'{"instances":[[1,2]]}'
     """
     array = _not_finite(inputs) if rules.wrap is None else None

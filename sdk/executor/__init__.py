@@ -2,7 +2,8 @@
 
 ``plan`` only reads. ``apply`` makes exactly the mutating calls of the plan and journals each before it is sent. A
 failure before the switch undoes everything; after the switch, the transaction is only completed. ``recover`` does the
-same for transactions whose process died. ``gc`` uses labels alone, so it also finds resources whose journal is lost.
+same for transactions whose process died. ``gc`` first recovers open journals and then sweeps by labels, so it also
+finds resources whose journal is lost.
 """
 
 from .context import Event

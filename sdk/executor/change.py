@@ -21,9 +21,9 @@ Verb = Literal["deploy", "promote", "rollback", "traffic", "finalize", "delete",
 class Stage:
     """One intermediate state of an endpoint.
 
-    spec: The endpoint as it should be at the end of this stage.
-    probe: The deployment that must pass a smoke test before the next stage begins.
-    commit: Whether this stage is the point of no return.
+    Args:
+        spec: The endpoint as it should be at the end of this stage.
+        probe: The deployment that must pass a smoke test before the next stage begins.
         commit: Whether this stage is the point of no return.
     """
 

@@ -47,7 +47,7 @@ class DurationModel:
         clock: Monotonic seconds.
 
     Example:
-        >>> cost = Cost(0.02, 1000, lambda: 0.0)
+        >>> cost = DurationModel(0.02, 1000, lambda: 0.0)
         >>> cost.most()
         2
         >>> for rows in (1, 2, 4, 8, 16, 32, 64):

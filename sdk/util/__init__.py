@@ -1,1 +1,1 @@
-"""Helpers that know nothing of models, targets or endpoints: text, time, files, limits on foreign input."""
+"""Helpers for text, time, files, waiting and limits on foreign input; of `sdk` they import `errors` and `serving`."""

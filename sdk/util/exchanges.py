@@ -50,7 +50,7 @@ def listening(listener: Callable[[ControlExchange], None]) -> Generator[None]:
     Example:
         >>> seen: list[Exchange] = []
         >>> with listening(seen.append):
-        ...     publish(Exchange("GET", "https://example.com/v1/models", 200))
+        ...     publish(ControlExchange("GET", "https://example.com/v1/models", 200))
         >>> [exchange.status for exchange in seen]
         [200]
     """

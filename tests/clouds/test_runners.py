@@ -201,7 +201,7 @@ import sys, time
 from pathlib import Path
 from typing import Any
 from sdk_contract.clouds.registry import Registry
-from sdk.packaging.image.layers import Entry, Layer, with_parents
+from sdk.packaging.image.layers import Entry, ImageLayer, with_parents
 from sdk.packaging.image.manifests import ImageConfig
 from sdk_contract.clouds.app import App
 from sdk_contract.clouds.images import unpack
@@ -210,10 +210,10 @@ from sdk_contract.clouds.runners import Launch
 from sdk_contract.clouds.runners.fork import ForkRunner
 from sdk_contract.clouds.runners.process import ProcessRunner
 from sdk_contract.clouds.stub import stub_image
-from sdk.packaging.image import Registries, Store, push_image
+from sdk.packaging.image import BlobStore, Registries, push_image
 
 folder, isolation, mark = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-registry, store = Registry(folder / "registry"), Store(folder / "store")
+registry, store = Registry(folder / "registry"), BlobStore(folder / "store")
 with Server(App([registry])) as server:
     push_image(stub_image(store), server.url[7:] + "/stub:v1", store=store, registries=Registries(lambda _: None))
 runner = ProcessRunner(folder / "runner", isolation=isolation)

@@ -37,7 +37,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_touches_nothing_of_the_core() -> None:
     """The template imports the public modules of the adapter border only."""
-    allowed = {"adapter", "errors", "types", "metrics", "prices", "serving"}
+    allowed = {"adapter", "adapter.types", "adapter.metrics", "adapter.prices", "errors", "serving", "util"}
     sources = "\n".join(path.read_text() for path in (TEMPLATE / "src").rglob("*.py"))
     used = {line.split()[1] for line in sources.splitlines() if line.strip().startswith("from sdk")}
     assert used - {"sdk"} <= {f"sdk.{module}" for module in allowed}

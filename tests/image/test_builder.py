@@ -213,8 +213,8 @@ def test_full_disk_leaves_nothing_half_done(bundles: ModuleType, tmp_path: Path)
         from pathlib import Path
         from sdk.errors import PackagingError
         from sdk.packaging.image.layers import tree, with_parents
-        from sdk.packaging.image.store import Store
-        store = Store(Path({str(tmp_path / "small")!r}))
+        from sdk.packaging.image.store import BlobStore
+        store = BlobStore(Path({str(tmp_path / "small")!r}))
         entries = lambda: with_parents(tree(Path({str(tmp_path / "a")!r}), "opt"))
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

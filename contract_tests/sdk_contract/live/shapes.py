@@ -100,8 +100,9 @@ def operation_of(exchange: ControlExchange) -> str:
     """Return the name of an operation: the library's own, else the method and the known words of the path.
 
     Example:
-        >>> from sdk.util.exchanges import Exchange
-        >>> operation_of(Exchange("POST", "https://x/v1/projects/secret/locations/eu1/endpoints/7:deployModel", 200))
+        >>> from sdk.util.exchanges import ControlExchange
+        >>> url = "https://x/v1/projects/secret/locations/eu1/endpoints/7:deployModel"
+        >>> operation_of(ControlExchange("POST", url, 200))
         'POST /v1/projects/{}/locations/{}/endpoints/{}:deployModel'
     """
     if exchange.operation:

@@ -1,7 +1,7 @@
 """The load generator: a separate process that sends requests on a fixed schedule and records when each is answered.
 
 ``messages`` defines the protocol between the two processes, ``arrivals`` computes when requests are due, ``engine``
-follows that schedule, and ``wire`` sends single requests.
+follows that schedule, and ``http`` sends single requests.
 """
 
 from .arrivals import Arrivals, offsets

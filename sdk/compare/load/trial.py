@@ -36,7 +36,7 @@ class WindowWatch:
     due, "missed" the times since they were sent. Between the two, the result depends on the generator's own delay.
 
     Example:
-        >>> watch = Watch(Trial(objective_s=0.1, least_s=0.0))
+        >>> watch = WindowWatch(Trial(objective_s=0.1, least_s=0.0))
         >>> for place in range(20):
         ...     watch.sent(place, due=place, at=place)
         >>> watch.look(now=100.0)

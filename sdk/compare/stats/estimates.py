@@ -87,7 +87,8 @@ class IntervalRules(msgspec.Struct, frozen=True):
         """Return how many requests a run needs for an interval of this quantile, or of a difference of two.
 
         Example:
-            >>> Rules().least(0.5), Rules().least(0.95), Rules().least(0.99), Rules().least(0.95, paired=True)
+            >>> rules = IntervalRules()
+            >>> rules.least(0.5), rules.least(0.95), rules.least(0.99), rules.least(0.95, paired=True)
             (40, 200, 1000, 60)
         """
         return max(self.requests, round((self.paired if paired else self.tail) / (1 - share)))
@@ -96,7 +97,7 @@ class IntervalRules(msgspec.Struct, frozen=True):
         """Return whether there are enough runs and each of them is long enough.
 
         Example:
-            >>> Rules().whole([np.ones(200)] * 5, 0.95), Rules().whole([np.ones(200)] * 5, 0.99)
+            >>> IntervalRules().whole([np.ones(200)] * 5, 0.95), IntervalRules().whole([np.ones(200)] * 5, 0.99)
             (True, False)
         """
         return len(runs) >= self.runs and min(run.size for run in runs) >= self.least(share, paired=paired)
@@ -105,7 +106,7 @@ class IntervalRules(msgspec.Struct, frozen=True):
         """Return the rules for each of several comparisons that must hold jointly (Bonferroni).
 
         Example:
-            >>> round(Rules().among(5).confidence, 3)
+            >>> round(IntervalRules().among(5).confidence, 3)
             0.99
         """
         return msgspec.structs.replace(self, confidence=1 - (1 - self.confidence) / max(1, comparisons))

@@ -35,7 +35,8 @@ class BlobStore:
 
     Example:
         >>> import tempfile
-        >>> store = Store(Path(tempfile.mkdtemp()))
+        >>> from pathlib import Path
+        >>> store = BlobStore(Path(tempfile.mkdtemp()))
         >>> store.read(store.put(b"bytes"))
         b'bytes'
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..adapter.prices import find_price
 from ..compare.result import Price
@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from .resolve import RequestedSettings, region_of, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..adapter import ServiceHost
     from ..adapter.prices import PriceRow
@@ -201,25 +201,40 @@ def wanted_of(
     kinds, places = dict(instances or {}), dict(regions or {})
     if isinstance(targets, Mapping):
         for target, given in targets.items():
-            if strange := sorted(set(given) - {"region", "instance"}):
-                raise ConfigError(
-                    f"targets: {target!r} has {strange[0]!r}",
-                    hint="give region and instance; the rest is configuration",
-                )
+            _check_target(target, given)
             kinds |= {target: given["instance"]} if "instance" in given else {}
             places |= {target: given["region"]} if "region" in given else {}
     return Wanted(tuple(targets), kinds, places)
 
 
+def _check_target(target: str, given: object) -> None:
+    """Raise an error for a target that is given with anything but regions and instance types."""
+    hint = "give region and instance, such as {'region': ['eu-west-1']}; the rest is configuration"
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"targets: {target!r} has {given!r}", hint=hint)
+    if strange := sorted(map(str, {*cast("Iterable[Any]", given)} - {"region", "instance"})):
+        raise ConfigError(f"targets: {target!r} has {strange[0]!r}", hint=hint)
+
+
 def _several(field_: str, given: Several, targets: Sequence[str]) -> dict[str, list[str]]:
     """Return the values of each target as a list."""
-    found = {name: [values] if isinstance(values, str) else list(values) for name, values in given.items()}
-    if strange := sorted(set(found) - set(targets)):
+    if strange := sorted(set(given) - set(targets)):
         raise ConfigError(f"{field_} names {strange[0]!r}, which is not among the targets")
-    for name, values in found.items():
-        if len(set(values)) < len(values) or not all(values):
+    found: dict[str, list[str]] = {}
+    for name, values in given.items():
+        listed = _texts([values] if isinstance(values, str) else values)
+        if listed is None or len(set(listed)) < len(listed):
             raise ConfigError(f"{field_}: {name!r} has {values!r}", hint="name each one once")
+        found[name] = listed
     return found
+
+
+def _texts(values: object) -> list[str] | None:
+    """Return a list of texts, of which none is empty; ``None`` for anything else."""
+    if not isinstance(values, list | tuple):
+        return None
+    items = list(cast("Sequence[Any]", values))
+    return items if all(isinstance(one, str) and one for one in items) else None
 
 
 def spread(wanted: Wanted) -> list[tuple[str, str | None, bool]]:

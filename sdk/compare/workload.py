@@ -89,7 +89,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
                 )
         unknown = set(self.scenarios) - {"single", "server", "offline"}
         if unknown:
-            raise ConfigError(f"workload.scenarios: nobody knows {min(unknown)!r}", hint="use single, server, offline")
+            raise ConfigError(f"workload.scenarios: {min(unknown)!r} is unknown", hint="use single, server, offline")
 
     @classmethod
     def of(cls, given: Workload | Mapping[str, Any] | str | None) -> Workload:
@@ -107,7 +107,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         fields: dict[str, Any] = {"preset": given} if isinstance(given, str) else dict(given or {})
         preset = fields.pop("preset", "standard")
         if preset not in _PRESETS:
-            raise ConfigError(f"workload: nobody knows {preset!r}", hint=did_you_mean(preset, _PRESETS))
+            raise ConfigError(f"workload: {preset!r} is unknown", hint=did_you_mean(preset, _PRESETS))
         known = cls.__struct_fields__
         if strange := [name for name in fields if name not in known]:
             raise ConfigError(f"workload has no field {strange[0]!r}", hint=did_you_mean(strange[0], known))

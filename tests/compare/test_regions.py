@@ -83,6 +83,12 @@ def test_a_target_in_another_region(client: Client) -> None:
     ("targets", "regions", "message"),
     [
         ({"aws": {"zone": "a"}}, None, "targets: 'aws' has 'zone'"),
+        ({"aws": "us-east-1"}, None, "targets: 'aws' has 'us-east-1'"),
+        ({"aws": None}, None, "targets: 'aws' has None"),
+        ({"aws": {1: "a"}}, None, "targets: 'aws' has '1'"),
+        ({"aws": {"region": None}}, None, "regions: 'aws' has None"),
+        ({"aws": {"instance": 5}}, None, "instances: 'aws' has 5"),
+        ({"aws": {"region": ["a", 2]}}, None, "regions: 'aws' has ['a', 2]"),
         (["aws"], {"gcp": ["x"]}, "regions names 'gcp', which is not among the targets"),
         (["aws"], {"aws": ["x", "x"]}, "name each one once"),
         (["aws"], {"aws": ["x", ""]}, "name each one once"),

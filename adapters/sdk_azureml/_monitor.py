@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sdk.adapter.metrics import Latency, MetricsReport
 from sdk.adapter.shared.log_lines import dated, read_line, select, start_failure
+from sdk.errors import NotFoundError, ThrottledError, UnavailableError
+from sdk.util.waiting import pause_after
 
 from ._errors import gone
 from ._json import moment, rows, table
@@ -34,6 +36,7 @@ _MINUTE = 60.0
 _GIB = 2**30
 _MOST_LINES = 5000
 _FOLLOW_S, _SELDOM_S = 2.0, 15.0  # pauses between two reads; Azure allows 1,200 of them per hour and subscription
+_BUSY_S = (5.0, 10.0, 20.0, 40.0)  # pauses after those are used up, or after a missing answer
 _MOST_SERIES = "1000"
 _HEADER, _LINES = "Instance status:", "Container logs:"
 _WARNING = re.compile(r"Type: Warning\b.*?Message: (.+)")
@@ -171,8 +174,8 @@ class Monitor:
         pause = _FOLLOW_S
         while True:
             found: list[LogLine] = []
-            for one in self._named(name, deployment):
-                lines = self.tail(name, one, _MOST_LINES, 30.0)
+            for one in _patiently(lambda: self._named(name, deployment), sleep):
+                lines = _patiently(lambda one=one: self._tail_if_there(name, one, deployment), sleep)  # type: ignore[misc]  # binds the loop variable
                 fresh = lines[overlap(before.get(one, []), lines) :]
                 found += dated([read_line(f"{one}-0", text) for text in fresh], last, self.arm.server_time())
                 before[one] = lines
@@ -183,12 +186,31 @@ class Monitor:
             pause = _FOLLOW_S if found or self.arm.place.mini else min(1.5 * pause, _SELDOM_S)
             sleep(pause)
 
+    def _tail_if_there(self, name: str, one: str, wanted: str | None) -> list[str]:
+        """Return the last lines of a deployment; none if it was deleted meanwhile and is not the one asked for."""
+        try:
+            return self.tail(name, one, _MOST_LINES, 30.0)
+        except NotFoundError:
+            if wanted is not None:
+                raise
+            return []
+
     def _named(self, name: str, deployment: str | None) -> list[str]:
         live = self._deployments.observe(name, 30.0)
         known = [split_deployment_id(one.id)[1] for one in live if one.kind == DEPLOYMENT]
         if not live or deployment not in {None, *known}:
             raise gone("deployment" if live else "endpoint", deployment if live and deployment else name)
         return known if deployment is None else [deployment]
+
+
+def _patiently(read: Callable[[], list[str]], sleep: Callable[[float], None]) -> list[str]:
+    """Make one read; repeat it after a pause if Azure is busy or does not answer."""
+    for pause in _BUSY_S:
+        try:
+            return read()
+        except (ThrottledError, UnavailableError) as error:
+            sleep(pause_after(error, pause))
+    return read()
 
 
 # --- metrics as values ------------------------------------------------------------------------------------------

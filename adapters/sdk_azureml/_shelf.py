@@ -9,16 +9,17 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import re
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from sdk.adapter.shared import transfers
 from sdk.adapter.shared.transfers import Meter
-from sdk.adapter.shared.uploads import Stored
+from sdk.adapter.shared.uploads import UNFIT, Stored
 from sdk.errors import NotFoundError, ThrottledError, UnavailableError
 from sdk.util.waiting import pause_after
 
-from ._storage import DATASTORE, FOLDER
+from ._storage import DATASTORE, FOLDER, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     from ._storage import Storage
 
+# Azure makes slashes of backslashes and drops dots at the end of a name. Source (likely, a report of tests):
+# https://stackoverflow.com/questions/54805654
+UNFIT_NAMES = re.compile(rf"{UNFIT.pattern}|\\|\.(?=/|$)")
 PLACE = f"azureml://datastores/{DATASTORE}/paths/{FOLDER}"
 _BLOCK = 8 << 20  # bytes of a block; a file up to this size is sent in one request
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # pauses before a request is retried
@@ -112,7 +116,7 @@ class Shelf:
 
 def _name(node: ET.Element) -> str:
     """Return the path of a blob, or of a folder, below the target's own folder."""
-    return (node.findtext("./Name") or "").removeprefix(f"{FOLDER}/")
+    return name_of(node).removeprefix(f"{FOLDER}/")
 
 
 def _written(node: ET.Element) -> float:

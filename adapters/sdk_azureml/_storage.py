@@ -7,7 +7,7 @@ import functools
 import threading
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, unquote
 from xml.etree import ElementTree as ET
 
 import httpx
@@ -176,7 +176,7 @@ class Storage:
         def tasks() -> Iterator[Callable[[], None]]:
             nonlocal count
             for node in self.blobs(prefix, timeout):
-                name = node.findtext("./Name") or ""
+                name = name_of(node)
                 count += 1
                 yield functools.partial(self._fetch, name, _place(name, prefix, directory), timeout, meter)
 
@@ -348,11 +348,21 @@ def _place(name: str, prefix: str, directory: Path) -> Path:
     return directory.joinpath(*parts)
 
 
+def name_of(entry: ET.Element) -> str:
+    """Return the name of a blob or folder; one that XML cannot hold is percent-encoded.
+
+    Source: https://learn.microsoft.com/rest/api/storageservices/list-blobs (certain)
+    """
+    node = entry.find("./Name")
+    name = "" if node is None else node.text or ""
+    return unquote(name) if node is not None and node.get("Encoded") == "true" else name
+
+
 def _is_folder(blob: ET.Element) -> bool:
     """Check whether an entry is only a folder marker, as hierarchical storage and tools that mount it leave them."""
     marked = (node.text for node in blob.iterfind("./Metadata/*") if node.tag.lower() == "hdi_isfolder")
     kind = blob.findtext("./Properties/ResourceType") or ""
-    return "true" in marked or kind == "directory" or (blob.findtext("./Name") or "").endswith("/")
+    return "true" in marked or kind == "directory" or name_of(blob).endswith("/")
 
 
 def _listing(content: bytes) -> ET.Element:

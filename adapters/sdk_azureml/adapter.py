@@ -23,7 +23,7 @@ from ._names import workspace_path
 from ._owners import Owners
 from ._plan import DEPLOYMENT, ENDPOINT, ENVIRONMENT, IMAGE, JOB
 from ._pulling import Pulling
-from ._shelf import Shelf
+from ._shelf import UNFIT_NAMES, Shelf
 from ._storage import Storage
 from ._submission import local_data
 from ._train import Jobs
@@ -84,7 +84,7 @@ class AzureMLAdapter:
         self._images = Images(self._arm, context.owner, context.clock, owners)
         self._pulling = Pulling(self._arm, options.identity)
         self._storage = Storage(self._arm, context.clock, owners)
-        self._inputs = Inputs(context.owner, PROVIDER, "the workspace's storage")
+        self._inputs = Inputs(context.owner, PROVIDER, "the workspace's storage", unfit=UNFIT_NAMES)
         self._jobs = Jobs(self._arm, self._storage, options, self._training_price)
 
     @classmethod

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _WHOLE = 8 << 20  # files up to this size are sent in one request
 _BUSY_S = (1.0, 2.0, 4.0, 8.0)  # pauses before the next attempt to change an object
 _GO_ON = 308  # status of a resumable upload that is not complete yet
+# The platform has ended a resumable upload early; it has to begin anew. Source (certain):
+# https://github.com/googleapis/python-storage/issues/26
+_ENDED = frozenset({404, 410})
+_SESSIONS = 3  # resumable uploads of one file until one has to reach its end
 _PIECE = 8 << 20  # the platform requires a multiple of 256 KiB
 
 
@@ -228,28 +232,42 @@ class Bucket:
             )  # fmt: skip
             meter.add(size)
             return
-        begun = self._patiently(
-            "POST", url, "PutObject", timeout=timeout, resource=name, json={},
-            params={"uploadType": "resumable", "name": name},
-        )  # fmt: skip
         with path.open("rb") as file:
-            self._send_pieces(file, size, begun.headers["location"], meter, name=name, timeout=timeout)
+            for rest in reversed(range(_SESSIONS)):
+                begun = self._patiently(
+                    "POST", url, "PutObject", timeout=timeout, resource=name, json={},
+                    params={"uploadType": "resumable", "name": name},
+                )  # fmt: skip
+                place = begun.headers["location"]
+                if self._send_pieces(file, size, place, meter, name=name, timeout=timeout, may_end=rest > 0):
+                    return
 
-    def _send_pieces(self, file: BinaryIO, size: int, place: str, meter: Meter, *, name: str, timeout: float) -> None:
+    def _send_pieces(
+        self, file: BinaryIO, size: int, place: str, meter: Meter, *, name: str, timeout: float, may_end: bool
+    ) -> bool:
         """Send a file piece by piece; each piece starts where the data that the platform has confirmed ends.
 
         The platform may keep less of a piece than was sent. Source (certain):
         https://cloud.google.com/storage/docs/performing-resumable-uploads#chunked-upload
+
+        Returns:
+            Whether the file is stored. It is not if the platform has ended the upload early, which has to begin anew.
         """
         start, vain = 0, 0
         while True:
             file.seek(start)
             piece = file.read(_PIECE)
             span = f"bytes {start}-{start + len(piece) - 1}/{size}" if piece else f"bytes */{size}"
-            answer = self._piece(place, name, piece, span, timeout)
+            try:
+                answer = self._piece(place, name, piece, span, timeout)
+            except PlatformError as error:
+                if error.status not in _ENDED or not may_end:
+                    raise
+                meter.add(-start)
+                return False
             if answer is not None and answer.status_code != _GO_ON:
                 meter.add(size - start)
-                return
+                return True
             kept = start if answer is None else _kept(answer)
             meter.add(kept - start)
             vain = 0 if kept > start else vain + 1
@@ -269,6 +287,8 @@ class Bucket:
                     headers={"content-range": header}, ok=(200, 201, _GO_ON),
                 )  # fmt: skip
             except (UnavailableError, ThrottledError) as error:
+                if error.status in _ENDED:
+                    raise
                 self._sleep(pause_after(error, _BUSY_S[0]))
         return None
 

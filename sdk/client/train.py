@@ -208,6 +208,7 @@ class TrainVerbs(ClientBase):
 
         Raises:
             ConfigError: The directory is not empty.
+            NotFoundError: The job left no files; an empty directory would look like a copy of them.
         """
         session = self.session(target)
         folder = expand(directory, field="directory")
@@ -216,6 +217,14 @@ class TrainVerbs(ClientBase):
         folder.mkdir(parents=True, exist_ok=True)
         with redacting_errors(session):
             session.trains().job_output(name, folder, timeout=TRANSFER_S)
+            if not any(folder.iterdir()):
+                raise NotFoundError(
+                    f"job {name!r} left no files",
+                    provider=session.provider,
+                    operation="output",
+                    resource=name,
+                    hint="wait until it has ended; it has to write its files to MLPORT_OUTPUT_DIR",
+                )
         return folder
 
     def ran_script(self, name: str, *, target: str | None = None) -> bool:

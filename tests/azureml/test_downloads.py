@@ -131,6 +131,16 @@ def test_several_files_come_at_a_time(storage: Any, network: Network, tmp_path: 
     assert {name: CONTENT + name.encode() for name in names} == found
 
 
+def test_names_that_xml_cannot_hold(storage: Any, tmp_path: Path) -> None:
+    """The list has them percent-encoded and says so; a name with a percent sign of its own stays as it is."""
+    names = ["a\ufffeb/c%20d & e.bin", "100%25.bin"]
+    put(storage, *names)
+    assert 2 == storage.download("results/", tmp_path / "out", 30.0)
+    assert {name: CONTENT + name.encode() for name in names} == {
+        name: (tmp_path / "out" / name).read_bytes() for name in names
+    }
+
+
 def test_nothing_to_download_is_an_error(storage: Any, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="nothing under"):
         storage.download("results/", tmp_path / "out", 30.0)

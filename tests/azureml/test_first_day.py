@@ -38,7 +38,9 @@ def signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IDENTITY_HEADER", "h")
 
 
-def answering(tmp_path: Path, answer: Callable[[httpx.Request], httpx.Response]) -> AzureMLAdapter:
+def answering(
+    tmp_path: Path, answer: Callable[[httpx.Request], httpx.Response], *, arm: str = OUTSIDE
+) -> AzureMLAdapter:
     """An adapter whose network answers so, to all but the question for a token."""
 
     def respond(request: httpx.Request) -> httpx.Response:
@@ -46,7 +48,7 @@ def answering(tmp_path: Path, answer: Callable[[httpx.Request], httpx.Response])
             return httpx.Response(200, json={"access_token": "t", "expires_on": "9999999999"})
         return answer(request)
 
-    options = AzureMLOptions.model_validate({**PLACE, "endpoint": OUTSIDE})
+    options = AzureMLOptions.model_validate({**PLACE, "endpoint": arm})
     context = AdapterContext("t", "me", tmp_path, SystemClock(), Redactor(), httpx.MockTransport(respond))
     return AzureMLAdapter(options, context)
 
@@ -76,25 +78,44 @@ def test_an_endpoint_that_is_not_there_is_none(tmp_path: Path) -> None:
     assert [] == list(adapter.observe("churn", timeout=5))
 
 
-@pytest.mark.parametrize(("link", "taken"), [("https://127.0.0.1:9/next", True), ("https://127.0.0.1/next", False)])
-def test_the_next_page_is_on_the_same_host_and_port(tmp_path: Path, link: str, taken: bool) -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        more = {} if request.url.path == "/next" else {"nextLink": link}
-        return httpx.Response(200, json={"value": [], **more})
+@pytest.mark.parametrize(
+    ("arm", "link", "taken"),
+    [
+        (OUTSIDE, f"{OUTSIDE}/next", True),
+        (OUTSIDE, "https://127.0.0.1/next", False),
+        (OUTSIDE, "http://127.0.0.1:9/next", False),
+        (OUTSIDE, "https://127.0.0.1:9@elsewhere.example/next", False),
+        ("https://localhost", "https://localhost:443/next", True),
+        ("https://localhost:443", "https://localhost/next", True),
+        ("https://localhost", "https://localhost:444/next", False),
+        ("https://localhost", "/next", False),
+    ],
+)
+def test_the_next_page_is_on_the_same_host_and_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arm: str, link: str, taken: bool
+) -> None:
+    """The default port need not be named; the case of a host does not count; no token goes elsewhere."""
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{arm}/msi/token")
+    asked: list[str] = []
 
-    values = answering(tmp_path, answer)._arm.values("/x", "list", timeout=5)
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        more = {} if request.url.path == "/next" else {"nextLink": link}
+        return httpx.Response(200, json={"value": [{"page": len(asked)}], **more})
+
+    values = answering(tmp_path, answer, arm=arm)._arm.values("/x", "list", timeout=5)
     if taken:
-        assert [] == list(values)
+        assert [{"page": 1}, {"page": 2}] == list(values)
     else:
         with pytest.raises(PlatformError, match="another host"):
             list(values)
+    assert taken == ("/next" in asked)
 
 
-def test_the_usual_port_need_not_be_named() -> None:
+def test_the_case_of_a_host_does_not_count() -> None:
     from sdk_azureml._arm import _host
 
     assert _host("https://management.azure.com/a") == _host("https://Management.azure.com:443/b")
-    assert _host("https://management.azure.com") != _host("https://management.azure.com:444")
 
 
 def test_a_directory_that_is_not_reached_is_unavailable() -> None:

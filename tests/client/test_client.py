@@ -471,3 +471,13 @@ def test_progress_is_told(world: Any, faked: Any) -> None:
     """Each step of a change is announced."""
     world.client().deploy(faked.a_model())
     assert ["create Gateway churn", "create Image image-aaaaaaaaaaaaaaaa"] == world.events[:2]
+
+
+def test_a_job_that_left_nothing_is_an_error(world: Any, tmp_path: Path) -> None:
+    """Whatever the platform: an empty folder would look as if its files had been copied."""
+    script = tmp_path / "train.py"
+    script.write_text("print(1)\n")
+    job = world.client().train(script, name="night", requirements=[], wait=False)
+    with pytest.raises(NotFoundError, match="'night' left no files") as missed:
+        job.output(tmp_path / "out")
+    assert "MLPORT_OUTPUT_DIR" in str(missed.value.hint)

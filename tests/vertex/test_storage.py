@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.adapter import AdapterContext, Labels, Materials, Ref, Resource
+from sdk.adapter.shared.transfers import Meter
 from sdk.errors import AuthError, PlatformError
 from sdk.util.redact import Redactor
 from sdk_vertex import VertexAdapter
@@ -46,6 +47,7 @@ def adapter(place: Place, tmp_path: Path, clock: Impatient) -> Iterator[Any]:
         made._bucket.make(timeout=10.0)
     yield made
     place.cloud.storage.most = None
+    place.cloud.storage.ends = []
     place.cloud.faults.clear()
     made.close()
 
@@ -79,6 +81,24 @@ def test_an_upload_goes_on_after_trouble(
     upload(adapter, tmp_path)
     assert LARGE == content(place, "data/large")
     assert clock.paused > 0
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_an_upload_that_the_platform_ended_begins_anew(place: Place, adapter: Any, tmp_path: Path, status: int) -> None:
+    """As reported for long uploads: nothing of such an upload can be used; the third end in a row is an error."""
+    seen: list[int] = []
+    place.cloud.storage.ends = [status]
+    (tmp_path / "large").write_bytes(LARGE)
+    meter = Meter(lambda _what, done, _total: seen.append(done), "upload", len(LARGE))
+    with place.cloud.calls.since() as calls:
+        adapter._bucket.upload(tmp_path / "large", "data/large", timeout=10.0, meter=meter)
+    assert LARGE == content(place, "data/large")
+    assert [2, 5] == [len([one for one in calls if one.operation == name]) for name in ("InsertObject", "ResumeUpload")]
+    assert len(LARGE) == seen[-1]
+    place.cloud.storage.ends = [status] * 9
+    with place.cloud.calls.since() as calls, pytest.raises(PlatformError) as ended:
+        upload(adapter, tmp_path)
+    assert (status, 3) == (ended.value.status, len([one for one in calls if one.operation == "InsertObject"]))
 
 
 def test_an_upload_that_does_not_go_on_ends(place: Place, adapter: Any, tmp_path: Path) -> None:

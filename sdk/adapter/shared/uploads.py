@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ...errors import ConfigError, ConflictError, NotFoundError, PlatformError
@@ -21,7 +24,6 @@ from .transfers import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from ..interface import Materials
     from ..types import Json
@@ -31,6 +33,11 @@ UNFINISHED = ".unfinished"
 """The suffix of an input's id in the name of its unfinished upload, which is never mistaken for the input itself."""
 STALE_S = 24 * 3600.0  # an upload without progress for so long is abandoned: platforms end connections long before
 _FOLDER, _DONE, _KEEP = "data", ".complete", "data/.keep"
+UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
+"""Characters of file names that no storage takes: lists in XML cannot hold them, and Cloud Storage refuses line ends.
+
+Sources: https://cloud.google.com/storage/docs/objects#naming (certain), https://www.w3.org/TR/xml/#charsets (certain)
+"""
 _NAME_BYTES = 900  # of the 1024 that the platforms take; the rest is for the folder and the id of the input
 
 
@@ -89,15 +96,22 @@ class Inputs:
         owner: The owner label of the listed inputs.
         provider: The provider's name, for errors.
         storage: The platform's name of its storage.
+        unfit: The parts of file names that the storage refuses or changes.
     """
 
-    def __init__(self, owner: str, provider: str, storage: str) -> None:
-        self._owner, self._provider, self._storage = owner, provider, storage
+    def __init__(self, owner: str, provider: str, storage: str, *, unfit: re.Pattern[str] = UNFIT) -> None:
+        self._owner, self._provider, self._storage, self._unfit = owner, provider, storage, unfit
         self._known: dict[str, tuple[Path, _Stamps]] = {}  # planned inputs by digest
 
     def plan(self, channel: str, path: Path, labels: Labels) -> Resource:
         """Return one input as a resource; read all of its content to compute its id."""
         files = list(files_of(path))
+        if not files:
+            raise ConfigError(
+                f"data.{channel}: there is no file in {str(path)!r}, and {self._storage} has no empty folders",
+                hint="name a folder with files, or leave the input out",
+                provider=self._provider,
+            )
         stamps = _stamps(files)
         digest = hashlib.sha256()
         for relative, file in files:
@@ -125,6 +139,12 @@ class Inputs:
             raise ConfigError(
                 f"data.{channel}: the file name {name!r} is not UTF-8", hint="rename the file", provider=self._provider
             ) from error
+        if odd := self._unfit.search(name):
+            raise ConfigError(
+                f"data.{channel}: the file name {name!r} has {odd[0]!r}, which {self._storage} does not keep",
+                hint="rename the file",
+                provider=self._provider,
+            )
         if size > _NAME_BYTES:
             raise ConfigError(
                 f"data.{channel}: the path {name[:60]}… has {size} bytes, {self._storage} takes {_NAME_BYTES} here",
@@ -262,9 +282,38 @@ def files_of(path: Path) -> Iterator[tuple[str, Path]]:
     if path.is_file():
         yield path.name, path
         return
-    for file in sorted(path.rglob("*")):
-        if file.is_file():
-            yield file.relative_to(path).as_posix(), file
+    for file in sorted(_below(path)):
+        yield file.relative_to(path).as_posix(), file
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder, also behind links, as a program would find them on the local machine.
+
+    Raises:
+        ConfigError: A folder cannot be read or contains itself, or a link leads nowhere.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise _unusable(error.filename, error.strerror or "cannot be read") from error
+
+    above: dict[str, frozenset[Path]] = {str(folder): frozenset({folder.resolve()})}
+    for where, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        ways = above.pop(where)
+        for name in folders:
+            real = (inner := Path(where, name)).resolve()
+            if real in ways:
+                raise _unusable(inner, "is a link to a folder that contains it")
+            above[str(inner)] = ways | {real}
+        for name in files:
+            file = Path(where, name)
+            if file.is_file():
+                yield file
+            elif file.is_symlink():
+                raise _unusable(file, "is a link that leads nowhere")
+
+
+def _unusable(path: object, why: str) -> ConfigError:
+    return ConfigError(f"data: {str(path)!r}: {why}", hint="mend it, move it out of the folder, or name other data")
 
 
 def _stamps(files: Iterable[tuple[str, Path]]) -> _Stamps:

@@ -12,7 +12,7 @@ import threading
 import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
@@ -30,6 +30,7 @@ DEFAULT = "azureml-blobstore"
 _LIFE_S = 3600
 _PAGE = 5000
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+_NO_XML = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ufffe\\uffff]")
 _TROUBLE = {
     "throttle": (503, "ServerBusy"),
     "unavailable": (500, "InternalError"),
@@ -41,6 +42,11 @@ def refused(status: int, code: str) -> Response:
     """Return a refusal in the storage's format."""
     body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
     return Response(status, body.encode(), {"content-type": "application/xml", "x-ms-error-code": code})
+
+
+def _name(name: str) -> str:
+    """Return the element with a name; what XML cannot hold is percent-encoded, since version 2021-02-12."""
+    return f'<Name Encoded="true">{quote(name)}</Name>' if _NO_XML.search(name) else f"<Name>{escape(name)}</Name>"
 
 
 class Blobs:
@@ -188,7 +194,7 @@ class Blobs:
         found = [name for name in found if name > after]
         told = "metadata" in request.query.get("include", "").split(",")
         rows = "".join(
-            f"<BlobPrefix><Name>{escape(name)}</Name></BlobPrefix>"
+            f"<BlobPrefix>{_name(name)}</BlobPrefix>"
             if delimiter and name.endswith(delimiter)
             else self._row(container, name, told=told)
             for name in found[:most]
@@ -213,7 +219,7 @@ class Blobs:
             metadata = {"hdi_isfolder": "true"}
         meta = "".join(f"<{key}>{escape(value)}</{key}>" for key, value in metadata.items()) if told else ""
         return (
-            f"<Blob><Name>{escape(name)}</Name><Properties><Last-Modified>{formatdate(found.st_mtime, usegmt=True)}"
+            f"<Blob>{_name(name)}<Properties><Last-Modified>{formatdate(found.st_mtime, usegmt=True)}"
             f"</Last-Modified><Etag>{escape(self._etag(path))}</Etag><Content-Length>{found.st_size}</Content-Length>"
             f"<BlobType>BlockBlob</BlobType></Properties><Metadata>{meta}</Metadata></Blob>"
         )

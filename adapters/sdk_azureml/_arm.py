@@ -151,14 +151,15 @@ class Arm:
             if of is None or _misses_place(error):
                 raise
             return
-        for _ in bounded.turns(f"the list of {operation!r}"):
+        for fetching in bounded.turns(f"the list of {operation!r}"):
             yield from rows(page.get("value"))
             link = str(page.get("nextLink") or "")
             if not link:
                 return
             if _host(link) != _host(self.place.arm):
                 raise PlatformError(f"{operation}: the next page is on another host", provider=PROVIDER)
-            page = self.send("GET", link, operation, timeout=timeout).json()
+            with fetching:
+                page = self.send("GET", link, operation, timeout=timeout).json()
 
     def _see(self, response: httpx.Response) -> None:
         ahead = seconds_ahead(response.headers.get("date"), self._clock.time())

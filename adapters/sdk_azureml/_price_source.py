@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdk.adapter.prices import PriceRow
 from sdk.errors import ConfigError
+from sdk.util import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,13 +38,13 @@ class AzurePrices:
         wanted = f"serviceName eq 'Virtual Machines' and armRegionName eq '{region}' and priceType eq 'Consumption'"
         first = {"api-version": _VERSION, "currencyCode": "USD", "meterRegion": "'primary'", "$filter": wanted}
         page = get(self._url, first)
-        for _ in range(_MOST_PAGES):
+        for fetching in bounded.turns(f"the price list of {region}", _MOST_PAGES):
             yield from page["Items"]
             following = page.get("NextPageLink")
             if not following:
                 return
-            page = get(following)
-        raise ConfigError(f"Azure gives more than {_MOST_PAGES} pages for {region}", hint="the old table stays")
+            with fetching:
+                page = get(following)
 
 
 def ordinary(item: Mapping[str, Any]) -> bool:

@@ -152,9 +152,10 @@ class Storage:
 
     def _pages(self, query: Mapping[str, str], timeout: float) -> Iterator[ET.Element]:
         marker = ""
-        for _ in bounded.turns("the list of blobs"):
+        for fetching in bounded.turns("the list of blobs"):
             params = {"restype": "container", "comp": "list", **query, **({"marker": marker} if marker else {})}
-            response = self._call("GET", "", "list blobs", timeout, params=params)
+            with fetching:
+                response = self._call("GET", "", "list blobs", timeout, params=params)
             with foreign.understood("the list of blobs"):
                 tree = _listing(response.content)
             yield tree

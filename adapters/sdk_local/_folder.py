@@ -22,7 +22,6 @@ import errno
 import fcntl
 import os
 import secrets
-import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -58,7 +57,6 @@ _LONGEST_SOCKET_NAME = 24  # "b-" + deployment id + "-" + replica number + ".soc
 _LONGEST_TOKEN = 4096
 _OLD_LINK_S = 3600.0
 _LONGEST_SOCKET_PATH = 100  # macOS has 104 bytes for the whole path, with its final NUL
-_GONE = ".gone-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +184,7 @@ class EndpointFolder:
 
     def remove(self) -> None:
         """Remove the folder in one step, then delete its content; no process may run in it any more."""
-        bury(self.path)
+        scratch.bury(self.path)
 
 
 @contextmanager
@@ -198,7 +196,7 @@ def staging(parent: Path) -> Generator[Path]:
 
 def named_folders(parent: Path) -> Iterator[str]:
     """Yield the names of endpoints or jobs in ``parent``; remove leftovers, and set aside what is not a folder."""
-    scratch.sweep_folder(parent, _GONE)
+    scratch.sweep_folder(parent)
     for path in sorted(parent.glob("[a-z]*")):
         with contextlib.suppress(InvalidNameError):  # no endpoint or job has such a name
             check_name(path.name)
@@ -206,15 +204,6 @@ def named_folders(parent: Path) -> Iterator[str]:
                 yield path.name
             else:
                 set_aside(path, "it is no folder")
-
-
-def bury(folder: Path) -> None:
-    """Remove a folder in one step, then delete its content."""
-    grave = folder.with_name(f"{_GONE}{folder.name}-{secrets.token_hex(4)}")
-    with contextlib.suppress(FileNotFoundError):
-        folder.rename(grave)
-        disk.sync(folder.parent)
-        shutil.rmtree(grave, ignore_errors=True)
 
 
 @contextmanager

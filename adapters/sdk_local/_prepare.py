@@ -6,7 +6,6 @@ later deployments with the same lock reuse.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +90,7 @@ class Prepared:
             environment = Path(python).parents[1]
             used = python in {str(other.extra["python"]) for other in self._records()}
             if not used and environment.is_relative_to(self.state_dir):
-                shutil.rmtree(environment, ignore_errors=True)
+                venv.remove(environment)
 
     def all(self) -> Iterator[Live]:
         """Yield all complete material."""

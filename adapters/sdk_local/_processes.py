@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MARK = "MLPORT_RUN"
 """Variable in the environment of every process of a replica or job, and of their child processes."""
 
+OUTPUT = "MLPORT_OUTPUT_DIR"
+"""Variable with the output folder of a job."""
+
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 """Variable that restricts CUDA's libraries to the listed devices."""
 
@@ -51,19 +54,53 @@ def is_free(lock: Path) -> bool:
 
 def marked(mark: str) -> Iterator[psutil.Process]:
     """Yield the processes of this user that carry the mark."""
+    for process in _own():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == mark:
+                yield process
+
+
+def is_run(folder: Path, runner: str) -> bool:
+    """Check whether the runner of the job in this folder lives, independently of its lock.
+
+    Args:
+        folder: The job's folder.
+        runner: The file name of the runner's program.
+    """
+    for process in _own():
+        with contextlib.suppress(psutil.Error, OSError):
+            *_, program, argument = ["", "", *process.cmdline()]
+            if argument == str(folder) and os.path.basename(program) == runner:  # noqa: PTH119  text, no path object
+                return True
+    return False
+
+
+def marks_for(output: Path) -> set[str]:
+    """Return the marks of the processes of a job with this output folder, independently of its record."""
+    found: set[str] = set()
+    for process in _own():
+        with contextlib.suppress(psutil.Error, OSError):
+            env = process.environ()
+            if env.get(OUTPUT) == str(output):
+                found.add(env.get(MARK, ""))
+    return found - {""}
+
+
+def _own() -> Iterator[psutil.Process]:
+    """Yield the processes of this user."""
     own = os.getuid()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.uids().real == own and process.environ().get(MARK) == mark:
+            if process.uids().real == own:
                 yield process
 
 
 def marks_in(folder: Path) -> set[str]:
     """Return the marks of the servers that hold a lock in this folder, independently of the records."""
     found: set[str] = set()
-    for process in psutil.process_iter():
+    for process in _own():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.uids().real == os.getuid() and "mlport_serving" in process.cmdline():
+            if "mlport_serving" in process.cmdline():
                 locks = (file.path for file in process.open_files() if file.path.endswith(".lock"))
                 if any(os.path.dirname(lock) == str(folder) for lock in locks):  # noqa: PTH120  text, no path object
                     found.add(process.environ().get(MARK, ""))

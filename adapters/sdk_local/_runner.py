@@ -36,6 +36,7 @@ class Runner:
         self.folder = folder
         self.launch = launch
         self.started_at = time.time()
+        self.place = _identity(folder)
         self.asked = threading.Event()
 
     def run(self) -> None:
@@ -52,7 +53,12 @@ class Runner:
         cut = self._watch(child)
         self._end(child)
         pump.join(5)
-        self._finish(child.returncode, cut)
+        if self._is_there():
+            self._finish(child.returncode, cut)
+
+    def _is_there(self) -> bool:
+        """Check whether the job still has its folder; without it no client finds the job, and so none could stop it."""
+        return _identity(self.folder) == self.place
 
     def _ask(self, *_: object) -> None:
         self.asked.set()
@@ -79,6 +85,8 @@ class Runner:
                 return "stopped", "stopped on request"
             if time.monotonic() >= deadline:
                 return "failed", f"timed out after {self.launch['timeout_s']:g} s"
+            if not self._is_there():
+                return "failed", "its folder was removed"
             limit = self.launch["memory_bytes"]
             if limit and rounds % _WATCH_EVERY == 0 and (used := memory(child.pid)) > limit:
                 return "failed", f"out of memory: used {used / 2**30:.2f} GiB of {limit / 2**30:g} GiB"
@@ -99,7 +107,8 @@ class Runner:
         _kill_others(self.launch["env"])
 
     def _finish(self, code: int, cut: tuple[str, str] | None) -> None:
-        empty = not any((self.folder / "output").iterdir())
+        output = self.folder / "output"
+        empty = not output.is_dir() or not any(output.iterdir())
         if cut is not None:
             self._record(cut[0], reason=cut[1], exit_code=code)
         elif empty and code in {0, _NO_OUTPUT}:
@@ -132,6 +141,14 @@ class Runner:
                     log.replace(self.folder / "log.1")
                 with os.fdopen(os.open(log, _APPEND, 0o600), "ab") as file:
                     file.write(b"%.3f %s\n" % (time.time(), line.rstrip(b"\r\n")))
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        facts = folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return facts.st_dev, facts.st_ino
 
 
 def memory(pid: int) -> int:

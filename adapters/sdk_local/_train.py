@@ -33,13 +33,13 @@ from sdk.adapter.shared.gateway_plan import JOB
 from sdk.adapter.types import JobState, JobStatus, LogLine
 from sdk.errors import ConflictError, NotFoundError
 from sdk.packaging import bundle, disk, training, venv
-from sdk.util import kept
+from sdk.util import kept, scratch
 
 from . import _runner
 from ._errors import PROVIDER, translate
-from ._folder import bury, named_folders, publish, staging
+from ._folder import named_folders, publish, staging
 from ._plan import PROGRAM
-from ._processes import MARK, environment, is_free, kill_marked
+from ._processes import MARK, OUTPUT, environment, is_free, is_run, kill_marked, marks_for
 from ._rebuild import REBUILT
 from ._records import DAMAGE, JobForm, OutcomeForm, Record, asides, damage_of, new_record, read_record, read_values
 
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 _LOST = "its runner was killed before it could say how the job went"
 _NEVER = "it was never started: whoever submitted it died"
+_RUNNER = Path(_runner.__file__)
 _FOLLOW_S = 0.2
 _LONGEST = 1 << 20  # bytes of a line
 _STAMP = re.compile(r"\d{1,12}\.\d{3}", re.ASCII)
@@ -152,8 +153,8 @@ class Jobs:
             told = read_values(folder / "state.json", OutcomeForm)
             damaged = told is None and damage_of(folder / "state.json") if asides(folder / "state.json") else ""
         outcome |= {"state": "running"} if damaged else told or {}
-        if free and not JobState(outcome["state"]).finished:
-            self._end_left_over(record)
+        if free and not JobState(outcome["state"]).finished and self._is_over(folder):
+            self._end_left_over(folder, record)
             reason = damaged or (_NEVER if outcome["state"] == "queued" else _LOST)
             outcome |= {"state": "failed", "reason": reason, "ended_at": _changed(folder)}
         if record.damage:
@@ -171,11 +172,16 @@ class Jobs:
         return Record(Labels(name, self._owner, ""), {REBUILT: True}, made, {DAMAGE: damage_of(path)})
 
     @staticmethod
-    def _end_left_over(record: Record) -> None:
-        """End the processes that a dead runner left; without the record their mark is unknown."""
+    def _is_over(folder: Path) -> bool:
+        """Check whether the job has no runner; one without its lock file is found among the processes."""
+        return is_free(folder / "runner.lock") and not is_run(folder, _RUNNER.name)
+
+    @staticmethod
+    def _end_left_over(folder: Path, record: Record) -> None:
+        """End the processes that a dead runner left; without the record, their mark is taken from themselves."""
         run = record.extra.get("run")
-        if run:
-            kill_marked(str(run))
+        for mark in {str(run)} if run else marks_for(folder / "output"):
+            kill_marked(mark)
 
     def stop(self, name: str) -> None:
         """Ask the runner to end the job; nothing happens if it is over.
@@ -196,7 +202,7 @@ class Jobs:
         """
         self._existing(name, "DeleteJob")
         folder = self.root / name
-        if not is_free(folder / "runner.lock"):
+        if not self._is_over(folder):
             self.stop(name)
             raise ConflictError(
                 f"job {name!r} is being stopped",
@@ -208,8 +214,8 @@ class Jobs:
         with translate("DeleteJob", name):
             record = self._record(name)
             if record is not None:
-                self._end_left_over(record)
-            bury(folder)
+                self._end_left_over(folder, record)
+            scratch.bury(folder)
 
     def output(self, name: str, directory: Path) -> None:
         """Copy the job's output."""
@@ -225,7 +231,7 @@ class Jobs:
             lines = [*_read(older), *_read(file)]
             yield from lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]
             while follow:
-                over = is_free(folder / "runner.lock")  # checked before the last read, so that no line is missed
+                over = self._is_over(folder)  # checked before the last read, so that no line is missed
                 yield from _read(file)
                 if over:
                     return
@@ -270,7 +276,7 @@ def launch_spec(folder: Path, material: Record, resource: Resource, run: Run) ->
         "PYTHONPATH": str(venv.runtime()),
         "MLPORT_TRAIN_SCRIPT" if is_script else "MLPORT_TRAIN_FUNCTION": str(entry),
         "MLPORT_CODE_DIR": str(folder / "work"),
-        "MLPORT_OUTPUT_DIR": str(folder / "output"),
+        OUTPUT: str(folder / "output"),
         "MLPORT_METRICS_FILE": str(folder / "metrics.json"),
         "MLPORT_PARAMS": json.dumps(spec["params"]),
         **{f"MLPORT_DATA_{channel.upper()}": str(path) for channel, path in run.data.items()},
@@ -290,7 +296,7 @@ def launch_spec(folder: Path, material: Record, resource: Resource, run: Run) ->
 def _start_runner(folder: Path, lock: int, launch: Mapping[str, Any], run: str) -> None:
     """Start the runner in a session of its own; it inherits the lock and holds it until it ends."""
     env = {**launch["env"], MARK: run}
-    command = [sys.executable, "-I", str(Path(_runner.__file__)), str(folder)]
+    command = [sys.executable, "-I", str(_RUNNER), str(folder)]
     with (folder / "runner.err").open("wb") as errors:
         runner = subprocess.Popen(  # noqa: S603  our own program
             command,

@@ -184,8 +184,12 @@ class Aws:
     def pages(self, service: str, operation: str, about: str, **params: Any) -> Iterator[dict[str, Any]]:
         """Yield all pages of a list call."""
         with self.translated(service, _camel(operation), about):
-            pages = self.client(service).get_paginator(operation).paginate(**params)
-            for _, page in zip(bounded.turns(f"the list of {_camel(operation)}"), pages, strict=False):
+            pages = iter(self.client(service).get_paginator(operation).paginate(**params))
+            for fetching in bounded.turns(f"the list of {_camel(operation)}"):
+                with fetching:
+                    page = next(pages, None)
+                if page is None:
+                    return
                 self._see_date(page)
                 yield page
 

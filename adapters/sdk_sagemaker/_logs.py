@@ -85,8 +85,9 @@ class Reader:
     def _pages(self, operation: str, query: dict[str, Any], patience: int = _PATIENCE) -> Iterator[_Answer]:
         """Yield all pages of a list; an empty page that has a next token is not the last one."""
         token: dict[str, str] = {}
-        for _ in bounded.turns(f"the list of {operation}"):
-            page = self._patient(operation, {**query, **token}, patience)
+        for fetching in bounded.turns(f"the list of {operation}"):
+            with fetching:
+                page = self._patient(operation, {**query, **token}, patience)
             if page is None:  # nothing was written yet
                 return
             yield page
@@ -131,8 +132,9 @@ class Reader:
         }  # fmt: skip
         found: list[LogLine] = []
         token: str | None = None
-        for _ in bounded.turns(f"the events of {stream}"):
-            page = self._patient("get_log_events", query | ({"nextToken": token} if token else {}))
+        for fetching in bounded.turns(f"the events of {stream}"):
+            with fetching:
+                page = self._patient("get_log_events", query | ({"nextToken": token} if token else {}))
             if page is None:
                 break
             found = [*(_line(stream, event) for event in page["events"]), *found]

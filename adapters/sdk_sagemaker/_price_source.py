@@ -53,8 +53,9 @@ def query(client: Any, region: str) -> Iterator[PriceRow]:
     """
     filters = [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": region}]
     token: dict[str, str] = {}
-    for _ in bounded.turns("the price list"):
-        page = client.get_products(ServiceCode="AmazonSageMaker", Filters=filters, MaxResults=_PAGE, **token)
+    for fetching in bounded.turns("the price list"):
+        with fetching:
+            page = client.get_products(ServiceCode="AmazonSageMaker", Filters=filters, MaxResults=_PAGE, **token)
         for text in page["PriceList"]:
             item = foreign.parse(text, "the price list")
             flat = {"product": item["product"], "terms": item["terms"].get("OnDemand", {})}

@@ -209,8 +209,9 @@ class Bucket:
             return
         params = dict(query)
         url = f"{self.access.url('storage')}/storage/v1/b/{self.name}/o"
-        for _ in bounded.turns(f"the list of objects of {self.name}"):
-            answer = self.access.send("GET", url, "ListObjects", timeout=timeout, params=params, ok=(200, 404))
+        for fetching in bounded.turns(f"the list of objects of {self.name}"):
+            with fetching:
+                answer = self.access.send("GET", url, "ListObjects", timeout=timeout, params=params, ok=(200, 404))
             page: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
             yield page
             if not page.get("nextPageToken"):

@@ -89,10 +89,14 @@ class Control:
     def every(self, service: str, method: str, filter_: str, *, timeout: float) -> Iterator[Any]:
         """Yield all resources that match a filter, page by page."""
         request = {"parent": self.parent, "filter": filter_, "page_size": _PAGE}
-        pages = self.call(service, method, request, timeout=timeout)
+        found = iter(self.call(service, method, request, timeout=timeout))
         operation = "".join(word.capitalize() for word in method.split("_"))
         with border(operation):
-            for _, one in zip(bounded.turns(f"the list of {operation}", _MOST), pages, strict=False):
+            for fetching in bounded.turns(f"the list of {operation}", _MOST):
+                with fetching:
+                    one = next(found, None)
+                if one is None:
+                    return
                 yield one
 
     def operation(self, name: str, *, timeout: float) -> Operation:
@@ -112,8 +116,9 @@ class Control:
         """Return the types of a resource's unfinished operations."""
         params: dict[str, Any] = {"filter": "done=false", "pageSize": _PAGE}
         types: list[str] = []
-        for _ in bounded.turns(f"the list of operations of {holder}"):
-            page: dict[str, Any] = self._get(f"{holder}/operations", "ListOperations", timeout, params).json()
+        for fetching in bounded.turns(f"the list of operations of {holder}"):
+            with fetching:
+                page: dict[str, Any] = self._get(f"{holder}/operations", "ListOperations", timeout, params).json()
             going: list[dict[str, Any]] = [one for one in page.get("operations") or () if not one.get("done")]
             about: list[dict[str, Any]] = [one.get("metadata") or {} for one in going]
             types += [str(one.get("@type", "")).rpartition(".")[2] for one in about]

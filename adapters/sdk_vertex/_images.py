@@ -132,11 +132,12 @@ class Images:
     def _listed(self, timeout: float) -> Iterator[dict[str, Any]]:
         """Yield all images of the repository, including those of others."""
         params: dict[str, Any] = {"pageSize": _PAGE}
-        for _ in bounded.turns("the list of images"):
-            url = f"{self._repository}/dockerImages"
-            answer = self.access.send(
-                "GET", url, "ListDockerImages", timeout=timeout, ok=(200, 404), params=params
-            )  # fmt: skip
+        url = f"{self._repository}/dockerImages"
+        for fetching in bounded.turns("the list of images"):
+            with fetching:
+                answer = self.access.send(
+                    "GET", url, "ListDockerImages", timeout=timeout, ok=(200, 404), params=params
+                )  # fmt: skip
             told: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
             yield from told.get("dockerImages") or ()
             if not told.get("nextPageToken"):

@@ -90,8 +90,9 @@ class Logs:
 
     def _pages(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the entries of all pages, any of which may be empty."""
-        for _ in bounded.turns("the list of log lines"):
-            told = self._send(body)
+        for fetching in bounded.turns("the list of log lines"):
+            with fetching:
+                told = self._send(body)
             yield from told.get("entries") or ()
             if not told.get("nextPageToken"):
                 return

@@ -73,9 +73,10 @@ class Metrics:
         """Yield the time series of one query, from all pages of the answer."""
         url = f"{self.access.url('monitoring')}/v3/projects/{self.access.options.project}/timeSeries"
         page = ""
-        for _ in bounded.turns("the list of time series"):
+        for fetching in bounded.turns("the list of time series"):
             query = [*params, *([("pageToken", page)] if page else [])]
-            answer = self.access.send("GET", url, "ListTimeSeries", timeout=timeout, params=query)
+            with fetching:
+                answer = self.access.send("GET", url, "ListTimeSeries", timeout=timeout, params=query)
             told: dict[str, Any] = answer.json()
             yield from told.get("timeSeries") or ()
             page = str(told.get("nextPageToken") or "")

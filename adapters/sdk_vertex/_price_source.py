@@ -50,9 +50,10 @@ class VertexPrices:
     def _skus(self, get: Get) -> Iterator[Mapping[str, Any]]:
         service = self._service(get)
         token = ""
-        for _ in bounded.turns("the price list"):
+        for fetching in bounded.turns("the price list"):
             params = {"key": self._key or "", "currencyCode": "USD", "pageSize": _PAGE, "pageToken": token}
-            page = get(f"{self._url}/v1/{service}/skus", params)
+            with fetching:
+                page = get(f"{self._url}/v1/{service}/skus", params)
             yield from page.get("skus", [])
             token = page.get("nextPageToken", "")
             if not token:
@@ -61,8 +62,9 @@ class VertexPrices:
     def _service(self, get: Get) -> str:
         """Return the resource name of the service, which is only documented in the list of services."""
         token = ""
-        for _ in bounded.turns("the list of services"):
-            page = get(f"{self._url}/v1/services", {"key": self._key or "", "pageSize": _PAGE, "pageToken": token})
+        for fetching in bounded.turns("the list of services"):
+            with fetching:
+                page = get(f"{self._url}/v1/services", {"key": self._key or "", "pageSize": _PAGE, "pageToken": token})
             for one in page.get("services", []):
                 if re.search(rf"^{_PRODUCT}\b|\({_SERVICE}\)", one["displayName"]):
                     return str(one["name"])

@@ -104,8 +104,6 @@ def _temporaries(session: Session, *, apply: bool) -> list[Leftover]:
     found = scratch.sweep if apply else scratch.abandoned
     command = f"mlport gc --apply --target {session.target}"
     return [
-        Leftover(
-            "temporary", str(item.path), f"the process that wrote it was killed ({item.size:,} bytes)", 0.0, command
-        )
+        Leftover("temporary", str(item.path), item.reason, 0.0, command)
         for item in found(disk.roots(session.state_dir))
     ]

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from sdk.errors import ConfigError, PackagingError
 from sdk.packaging import uvconfig
+from sdk.util import children
 from sdk.util.redact import Redactor
 
 if TYPE_CHECKING:
@@ -138,19 +139,15 @@ def _ended(
     command: list[str], env: Mapping[str, str], limits: UvLimits, *, building: bool
 ) -> tuple[int | None, str, str]:
     """Return the exit status of ``uv`` and its output; the status is ``None`` if the time limit was reached."""
-    with subprocess.Popen(  # noqa: S603  no shell
+    with children.started(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd="/"
     ) as process:
+        if not building:
+            _limit(process.pid, limits)
         try:
-            if not building:
-                _limit(process.pid, limits)
             out, said = process.communicate(timeout=limits.seconds)
         except subprocess.TimeoutExpired:
-            process.kill()
             return None, "", ""
-        except BaseException:
-            process.kill()
-            raise
         return process.returncode, out, said
 
 

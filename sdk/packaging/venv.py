@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from sdk.packaging import disk, uvrun
 from sdk.packaging import runtime as server
-from sdk.util import kept
+from sdk.util import kept, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from sdk.packaging.lock import Lock
 
 _KEY = re.compile(r"[0-9a-f]{40}")
-_MARKER = "mlport-env.json"
 _MOST_MARKER, _MOST_RECORD = 1 << 16, 64 << 20  # bytes
 _RUNTIME = "mlport_serving"
 
@@ -74,10 +73,17 @@ def is_environment(folder: Path) -> bool:
     return bool(_KEY.fullmatch(folder.name)) and folder.parent.name == "envs" and ".." not in folder.parts
 
 
+def remove(folder: Path) -> None:
+    """Remove an environment; its mark goes first, so that what a killed process leaves of it counts as unfinished."""
+    with disk.locked(folder.with_name(f"{folder.name}.lock")):
+        (folder / scratch.COMPLETE).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def is_sound(folder: Path) -> bool:
     """Check whether the environment is complete and every file exists with its recorded size."""
     try:
-        json.loads(kept.recall(folder / _MARKER, _MOST_MARKER) or b"")
+        json.loads(kept.recall(folder / scratch.COMPLETE, _MOST_MARKER) or b"")
         return (folder / "bin" / "python").exists() and all(_size(path) == size for path, size in _recorded(folder))
     except (OSError, ValueError, csv.Error):
         return False
@@ -90,7 +96,8 @@ def _make(folder: Path, base: Path, lock: Lock, links: Sequence[Path]) -> None:
             uvrun.run(["venv", "--quiet", "--no-project", "--python", base, folder], what="make an environment")
             _install(folder, lock, links)
             disk.close_tree(folder)
-            disk.write_file(folder / _MARKER, json.dumps({"lock": lock.sha256, "python": lock.python}).encode())
+            about = {"lock": lock.sha256, "python": lock.python}
+            disk.write_file(folder / scratch.COMPLETE, json.dumps(about).encode())
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -29,6 +29,8 @@ ENCODINGS = "gzip, deflate"
 _STEP = 1 << 16  # bytes that are decompressed at once
 _SLOWEST = 32 << 10  # bytes per second of a large body: a slower transfer counts as stalled
 _ERROR_BYTES = 1 << 20  # of the body of an error
+LIST_S = 3600.0
+"""The most seconds for fetching all pages of a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +212,48 @@ def _unpacker(encoding: str, what: str) -> Any:
     raise UnreadableError(f"{what} cannot be read: its encoding {encoding!r} was not asked for")
 
 
-def turns(what: str, most: int = 10_000) -> Iterator[int]:
-    """Yield the numbers of the pages of a list, up to a limit, because a server can make a list endless.
+class Waited:
+    """A stopwatch for the pages of a list: it runs while a page is fetched, not while its content is used."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.seconds = 0.0
+        self._now, self._begun = now, 0.0
+
+    def __enter__(self) -> None:
+        self._begun = self._now()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += self._now() - self._begun
+
+
+def turns(
+    what: str, most: int = 10_000, *, seconds: float = LIST_S, now: Callable[[], float] = time.monotonic
+) -> Iterator[Waited]:
+    """Yield a stopwatch for each page of a list, to fetch the page in; a server can make a list endless.
+
+    Args:
+        what: The list, for the error.
+        most: The most pages.
+        seconds: The most seconds for fetching all pages together.
+        now: The source of monotonic time, for tests.
 
     Raises:
-        UnreadableError: There are more pages than any real list has.
+        UnreadableError: There are more pages than any real list has, or fetching them took too long.
+
+    Example:
+        >>> for fetching in turns("the list"):
+        ...     with fetching:
+        ...         page = {"items": [1], "next": ""}
+        ...     if not page["next"]:
+        ...         break
     """
-    yield from range(most)
+    waited = Waited(now)
+    for count in range(most):
+        if waited.seconds > seconds:
+            raise UnreadableError(
+                f"{what} cannot be read: fetching {count:,} pages took {waited.seconds:,.0f} s, and there are more"
+            )
+        yield waited
     raise UnreadableError(f"{what} cannot be read: it has more than {most:,} pages")
 
 

@@ -6,6 +6,10 @@ however old.
 
 A temporary lies beside its final path, because only then the last step is a rename. A temporary without a final path
 lies in ``tmp`` of the cache folder. A temporary in a folder of the user's is recorded by a note in ``tmp``.
+
+Two kinds of folders are not made under another name. An environment cannot be renamed, so it is made in its place, by
+the process that holds the lock beside it, and gets its mark last: without the mark it is unfinished. A folder that is
+to be removed gets another name first, so that it is gone in one step.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -25,7 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
 PREFIX = ".new-"
+GONE = ".gone-"
 TMP = "tmp"
+COMPLETE = "mlport-env.json"
+"""The mark of a complete environment: a file in its folder."""
+_TEMPORARY = (PREFIX, GONE)
 _NOTE = f"{PREFIX}at-"
 _OUTSIDE = ".mlport-"
 _LONGEST_NOTE = 8192
@@ -36,6 +45,8 @@ _PLACES = (
 )
 _NESTED = ("endpoints", "jobs", "mocks", "envs")  # in these folders, and in the folders below
 _BELOW = ("", "records")
+_IN_PLACE = "envs"
+_ENVIRONMENT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,12 @@ class Abandoned:
 
     path: Path
     size: int
+
+    @property
+    def reason(self) -> str:
+        """Why it is there."""
+        did = "removed" if self.path.name.startswith(GONE) else "wrote"
+        return f"the process that {did} it was killed ({self.size:,} bytes)"
 
 
 @contextmanager
@@ -129,20 +146,52 @@ def abandoned(roots: Iterable[Path]) -> list[Abandoned]:
     return [found for path in _everywhere(roots) if (found := _judged(path, remove=False)) is not None]
 
 
-def sweep_folder(parent: Path, *prefixes: str) -> None:
+def sweep_folder(parent: Path) -> None:
     """Remove what ended processes left in one folder."""
-    for path in _listed(parent, (PREFIX, *prefixes)):
+    for path in _listed(parent, _TEMPORARY):
         _judged(path, remove=True)
+
+
+def bury(folder: Path) -> None:
+    """Remove a folder in one step, then delete its content; do nothing if it does not exist."""
+    grave = folder.with_name(f"{GONE}{folder.name}-{secrets.token_hex(4)}")
+    with suppress(FileNotFoundError), _opened(folder.parent) as parent, _opened(folder) as lock:
+        with suppress(OSError):  # another process holds it; its content is deleted all the same
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder.rename(grave)
+        os.fsync(parent)
+        discard(grave)
+
+
+@contextmanager
+def _opened(folder: Path) -> Generator[int]:
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def _everywhere(roots: Iterable[Path]) -> Iterator[Path]:
     for root in dict.fromkeys(roots):
-        yield from (path for place in (*_PLACES, *_NESTED) for path in _listed(root / place, (PREFIX,)))
+        yield from (path for place in (*_PLACES, *_NESTED) for path in _listed(root / place, _TEMPORARY))
+        yield from filter(_is_unfinished, _listed(root / _IN_PLACE, ("",)))
         for nest in _NESTED:
             for one in _listed(root / nest, ("",)):
-                yield from (path for below in _BELOW for path in _listed(one / below, (PREFIX,)))
+                yield from (path for below in _BELOW for path in _listed(one / below, _TEMPORARY))
     if _is_private(short_path()):
-        yield from _listed(short_path(), (PREFIX,))
+        yield from _listed(short_path(), _TEMPORARY)
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Check whether this is an environment without its mark, made or not made at the moment."""
+    return bool(_ENVIRONMENT.fullmatch(path.name)) and path.is_dir() and not os.path.lexists(path / COMPLETE)
+
+
+def _lock_of(path: Path) -> Path:
+    """Return the file or folder that the process holds which makes a temporary."""
+    beside = path.with_name(f"{path.name}.lock")
+    return beside if _ENVIRONMENT.fullmatch(path.name) and beside.is_file() else path
 
 
 def _listed(parent: Path, prefixes: tuple[str, ...]) -> list[Path]:
@@ -157,11 +206,13 @@ def _listed(parent: Path, prefixes: tuple[str, ...]) -> list[Path]:
 def _judged(path: Path, *, remove: bool) -> Abandoned | None:
     """Return the temporary if no process holds it; never raise, because the calling verb must not fail for this."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(_lock_of(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not path.name.startswith(_TEMPORARY) and not _is_unfinished(path):
+            return None  # finished since it was listed
         outside = _noted(path, handle)
         targets = [path] if outside is None else [outside, path]
         found = Abandoned(path if outside is None else outside, sum(map(_size, targets)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 from importlib import import_module
@@ -19,15 +20,17 @@ import sdk
 from sdk.adapter.identities import Identities
 from sdk.config.trust import TrustStore
 from sdk.packaging import disk, training, uvconfig, venv
-from sdk.packaging.image import dependencies
+from sdk.packaging.image import archives, debian, dependencies
 from sdk.packaging.image.engine_ssh import Forward
-from sdk.packaging.image.manifests import Platform
+from sdk.packaging.image.layers import Entry
+from sdk.packaging.image.manifests import Image, ImageConfig, Platform
 from sdk.packaging.image.store import BlobStore
 from sdk.packaging.lock import Lock, compile_lock
+from sdk.util import scratch
 from sdk_local import LocalOptions, _doctor, _folder, _records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -52,7 +55,7 @@ def pack(_: Path) -> None:
 
 def ssh(folder: Path) -> None:
     program = folder / "ssh"
-    program.write_text("#!/bin/sh\nkill -9 $PPID\n")
+    program.write_text(f"#!/bin/sh\nkill -9 {os.getpid()}\nsleep 600\n")
     program.chmod(0o755)
     Forward("ssh://me@box", str(program))
 
@@ -77,6 +80,56 @@ def uv_settings(folder: Path) -> None:
 def incoming(_: Path) -> None:
     with BlobStore(disk.cache_dir() / "images").incoming() as (file, _commit):
         file.write(bytes(1 << 20))
+
+
+def environment(_: Path) -> None:
+    def die(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    venv._install = die  # type: ignore[assignment]
+    venv.environment(Lock("", PYTHON))
+
+
+def remove_environment(folder: Path) -> None:
+    place = disk.subfolder(folder / "envs") / ("ab" * 20)
+    disk.write_file(place / "bin" / "python", b"x")
+    disk.write_file(place / scratch.COMPLETE, b"{}")
+    _deadly_removal()
+    venv.remove(place)
+
+
+def remove_endpoint(folder: Path) -> None:
+    disk.write_file(folder / "endpoints" / "one" / "token", b"x")
+    _deadly_removal()
+    scratch.bury(folder / "endpoints" / "one")
+
+
+def _deadly_removal() -> None:
+    def die(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    shutil.rmtree = die  # type: ignore[assignment]
+
+
+def archive(folder: Path) -> None:
+    store = BlobStore(disk.cache_dir() / "images")
+    image = Image(ImageConfig().document([made := store.pack("one", [Entry("a", b"1")], created_by="x")]), (made,))
+
+    def begun(*_: object) -> Iterator[bytes]:
+        yield bytes(1 << 20)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    archives.stream = begun  # type: ignore[assignment]
+    archives.write(image, store, folder / "image.tar", "localhost/one:1")
+
+
+def debian_packages(folder: Path) -> None:
+    program = folder / "bin" / "apt-get"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho begun > one.deb\nkill -9 {os.getpid()}\nsleep 600\n")
+    program.chmod(0o755)
+    os.environ["PATH"] = f"{program.parent}:{os.environ['PATH']}"
+    debian.fetch(folder / "debs" / "amd64")
 
 
 def create_endpoint(folder: Path) -> None:
@@ -109,6 +162,11 @@ OTHERS: dict[str, Callable[[Path], object]] = {
     "write into a folder of the user": outside,
     "write settings for uv": uv_settings,
     "change a record": change_record,
+    "make an environment": environment,
+    "remove an environment": remove_environment,
+    "remove an endpoint": remove_endpoint,
+    "write an image to a file": archive,
+    "fetch Debian packages": debian_packages,
 }
 
 
@@ -120,6 +178,7 @@ def _limit() -> None:
 def _temporaries(folder: Path) -> list[str]:
     short = Path(f"/tmp/mlport-{os.getuid()}")
     found = [*folder.rglob(".new-*"), *folder.rglob(".mlport-*"), *short.glob(".new-*")]
+    found += [*folder.rglob(".gone-*"), *(path for path in folder.glob("envs/*") if path.is_dir())]
     return sorted(str(path) for path in found if not any(part.startswith(".new-") for part in path.parent.parts))
 
 

@@ -26,6 +26,8 @@ NAMES = (
     *("resolve a lock", "make a program", "make the layer of the packages", "receive a blob", "publish the runtime"),
     *("doctor", "trust", "remember an identity", "create an endpoint", "keep a price table", "pack"),
     *("tunnel through ssh", "write into a folder of the user", "write settings for uv", "change a record"),
+    *("make an environment", "remove an environment", "remove an endpoint", "write an image to a file"),
+    "fetch Debian packages",
 )
 
 
@@ -54,8 +56,12 @@ def client(folder: Path) -> Client:
 
 
 def gc(folder: Path, *, apply: bool = False) -> GcReport:
+    """The report, without what others leave in the folder of sockets, which all state folders share."""
     with client(folder) as one:
-        return one.gc(apply=apply)
+        report = one.gc(apply=apply)
+    for found in (report.orphans, report.removed):
+        found[:] = [item for item in found if not item.id.startswith(f"{scratch.short_path()}/")]
+    return report
 
 
 def die(code: str, state: Path) -> None:
@@ -99,6 +105,39 @@ def test_gc_counts_what_a_list_removes(place: str, state: Path) -> None:
     left = leave_one(state.with_name("other"), place)
     assert [str(left)] == [one.id for one in gc(state.with_name("other"), apply=True).removed]
     assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "did"),
+    [("remove an endpoint", "removed"), ("remove an environment", "wrote"), ("make an environment", "wrote")],
+)
+def test_gc_counts_folders_that_have_no_other_name_while_they_are_made(
+    name: str, did: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "import pathlib, sys\nfrom tests.client import killed_makers as makers\n"
+    script += f"makers.OTHERS[{name!r}](pathlib.Path(sys.argv[1]))"
+    state = disk.subfolder(tmp_path / "state")
+    use(state, monkeypatch)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    assert -9 == subprocess.run([sys.executable, "-c", script, state], env=env, check=False).returncode
+    (found,) = gc(state).orphans
+    assert found.reason.startswith(f"the process that {did} it was killed")
+    if did == "wrote":  # a list of endpoints removes what is left in their folder
+        assert Path(found.id).is_dir(), "it only looked"
+        assert [found.id] == [one.id for one in gc(state, apply=True).removed]
+    assert not Path(found.id).exists()
+    assert [] == gc(state).orphans
+
+
+def test_an_environment_that_is_being_made_or_is_finished_stays(state: Path) -> None:
+    making, finished = (disk.subfolder(state / "envs" / (letter * 40)) for letter in "ab")
+    disk.write_file(finished / scratch.COMPLETE, b"{}")
+    with disk.locked(state / "envs" / f"{making.name}.lock"):
+        assert [] == gc(state).orphans
+        assert [] == gc(state, apply=True).removed
+        assert making.is_dir()
+    assert [str(making)] == [one.id for one in gc(state, apply=True).removed]
+    assert finished.is_dir()
 
 
 def test_gc_counts_them_and_removes_them(state: Path) -> None:

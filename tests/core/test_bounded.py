@@ -323,10 +323,28 @@ def test_redirects_and_their_bodies_have_an_end() -> None:
 def test_pages_have_an_end() -> None:
     seen: list[int] = []
     with pytest.raises(UnreadableError, match="the list cannot be read: it has more than 3 pages"):
-        seen.extend(bounded.turns("the list", 3))
+        seen.extend(number for number, _ in enumerate(bounded.turns("the list", 3)))
+    assert [0, 1, 2] == seen
     with pytest.raises(UnreadableError, match="more than 10,000 pages"):
         for _ in bounded.turns("the list"):
             pass
+
+
+def test_all_pages_together_have_a_time() -> None:
+    """Each page comes in time; the time in which the pages are used does not count."""
+    clock, pages = [0.0], 0
+
+    def read() -> None:
+        nonlocal pages
+        for fetching in bounded.turns("the list", now=lambda: clock[0]):
+            with fetching:
+                clock[0] += 50
+            clock[0] += 10_000
+            pages += 1
+
+    with pytest.raises(UnreadableError, match=r"the list cannot be read: fetching 73 pages took 3,650 s, and"):
+        read()
+    assert 73 == pages
 
 
 # --- no other way -------------------------------------------------------------------------------------------------

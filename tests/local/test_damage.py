@@ -8,8 +8,10 @@ import os
 import random
 import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import psutil
 import pytest
 
 from sdk.adapter.types import EndpointState
@@ -27,10 +29,10 @@ from sdk_local._records import (
     read_record,
     read_values,
 )
+from tests.waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     import msgspec
 
@@ -282,8 +284,6 @@ def test_gc_sweeps_an_endpoint_without_sound_records(
 
 def end_gateway(local: Any, name: str) -> None:
     """End the gateway with its replicas, and its keeper first, as a restart of the machine does."""
-    import psutil
-
     folder = str(local.adapter._endpoints.folder(name).short)
     found = [one for one in psutil.process_iter(["cmdline"]) if folder in (one.info["cmdline"] or [])]
     for process in sorted(found, key=lambda one: one.create_time()):
@@ -326,6 +326,103 @@ def test_a_job_with_damaged_records(
         assert [] == [line for line in local.adapter.job_logs("job-damaged") if line.time]
     local.delete("job-damaged")
     assert [] == left_over("job-damaged")
+
+
+# It ignores a polite request to end, and so does what it starts in a session of its own.
+STUBBORN = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print("begun", flush=True)
+time.sleep(600)
+"""
+
+
+PARTS = 4  # the runner, the program of mlport that it starts, the script, and what the script starts
+
+
+def run_of(folder: Path) -> list[psutil.Process]:
+    """The runner of the job in a folder, and all processes that it started."""
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            words = [*process.cmdline(), process.environ().get("MLPORT_OUTPUT_DIR", "")]
+            if any(Path(word).is_relative_to(folder) for word in words):
+                found.append(process)
+    return found
+
+
+@pytest.fixture
+def stubborn(local: Any, state: Path, tmp_path: Path, left_over: Callable[[str], list[str]]) -> Iterator[str]:
+    """The name of a running job, which ends with the test."""
+    script, name = tmp_path / "train.py", f"job-stubborn-{os.getpid()}"
+    script.write_text(STUBBORN)
+    local.submit(script, name)
+    until(lambda: any("begun" in line.text for line in local.adapter.job_logs(name)))
+    folder = state / "jobs" / name
+    assert PARTS == len(run_of(folder))
+    yield name
+    for process in run_of(folder):
+        process.kill()
+    assert [] == left_over(name)
+
+
+def lose(folder: Path, *parts: str) -> None:
+    for part in parts:
+        (folder / part).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_job_without_record_and_lock_runs_on_and_can_be_deleted(
+    local: Any, state: Path, stubborn: str, again: bool
+) -> None:
+    """Its runner is found by what it runs; a new file in the place of its lock misleads no client."""
+    folder = state / "jobs" / stubborn
+    lose(folder, "job.json", "runner.lock", *(["state.json"] if again else []))
+    if again:
+        (folder / "runner.lock").touch()
+    status = local.adapter.job_status(stubborn, timeout=5)
+    assert again or "running" == status.state
+    assert "job.json is missing" in status.reason
+    assert PARTS == len(run_of(state / "jobs" / stubborn)), "a look ends nothing"
+    local.delete(stubborn)
+    assert [] == run_of(state / "jobs" / stubborn)
+    assert not folder.exists()
+
+
+def test_what_a_killed_runner_left_is_found_without_record_and_lock(local: Any, state: Path, stubborn: str) -> None:
+    (runner,) = (one for one in run_of(state / "jobs" / stubborn) if "_runner.py" in " ".join(one.cmdline()))
+    runner.kill()
+    runner.wait()
+    lose(state / "jobs" / stubborn, "job.json", "runner.lock")
+    assert run_of(state / "jobs" / stubborn)
+    status = local.adapter.job_status(stubborn, timeout=5)
+    assert ("failed", True) == (status.state, "killed" in status.reason)
+    until(lambda: not run_of(state / "jobs" / stubborn))
+    local.delete(stubborn)
+
+
+@pytest.mark.parametrize("how", [shutil.rmtree, lambda folder: folder.rename(folder.with_name(".gone-elsewhere"))])
+def test_a_job_without_its_folder_ends_itself(
+    local: Any, state: Path, stubborn: str, how: Callable[[Path], object]
+) -> None:
+    """No client would find it any more; another job can have the name."""
+    how(state / "jobs" / stubborn)
+    until(lambda: not run_of(state / "jobs" / stubborn))
+    assert local.adapter.job_status(stubborn, timeout=5) is None
+    assert [] == [live.id for live in local.adapter.list(timeout=30) if live.id == stubborn]
+
+
+def test_an_endpoint_without_its_folder_ends_itself(
+    local: Any, name: str, times: Any, state: Path, left_over: Callable[[str], list[str]]
+) -> None:
+    local.deploy(times(2), name)
+    assert left_over(name)
+    shutil.rmtree(state / "endpoints" / name)
+    until(lambda: not left_over(name), lambda: left_over(name))
+    assert local.status(name) is None
+    assert EndpointState.READY == local.deploy(times(3), name).status.state
+    assert [[6.0]] == local.predict(name, [[2.0]])
 
 
 def loop(path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from sdk.errors import PackagingError
 from sdk.packaging import disk
+from sdk.util import children
 
 from .layers import Entry
 
@@ -39,6 +40,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 """The Debian name of each machine type that the base supports."""
 NOBODY = 65532
 
+_APT_S = 600.0
 _MERGED = ("bin", "sbin", "lib", "lib64")
 _DROPPED = tuple(f"usr/share/{name}/" for name in ("doc", "man", "locale", "info", "lintian", "bug", "menu", "linda"))
 _CERTIFICATES = "usr/share/ca-certificates/mozilla/"
@@ -88,17 +90,16 @@ def _foreign(folder: Path, architecture: str) -> list[str]:
 
 
 def _apt(folder: Path, *arguments: str) -> None:
+    output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     try:
-        done = subprocess.run(  # noqa: S603  no shell; the names are packages
-            ["apt-get", *arguments],  # noqa: S607  apt-get of the system
-            cwd=folder, capture_output=True, text=True, check=False, timeout=600,
-        )  # fmt: skip
+        with children.started(["apt-get", *arguments], cwd=folder, **output) as apt:
+            _, said = apt.communicate(timeout=_APT_S)
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         raise PackagingError(
             f"cannot fetch Debian packages: {error}", operation="base", hint="give base= an image of a registry"
         ) from error
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["apt-get failed"])[-1]
+    if apt.returncode:
+        last = (said.strip().splitlines() or ["apt-get failed"])[-1]
         raise PackagingError(
             f"cannot fetch Debian packages: {last}", operation="base", hint="run `apt-get update` first"
         )

@@ -7,16 +7,20 @@ needs a password fails at once with an error.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import shutil
+import signal
 import subprocess
 import time
 from urllib.parse import urlsplit
 
 from sdk.errors import ConfigError, UnavailableError
-from sdk.util import scratch
+from sdk.util import children, scratch
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _START_S = 30.0
+_SHELL = ("/bin/sh", "-c", '"$@"; exit $?', "sh")  # ssh closes what it inherits, so a shell keeps it tied to us
 _OPTIONS = ("-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes", "-o", "ConnectTimeout=10")
 
 
@@ -34,19 +38,18 @@ class Forward:
 
     def __init__(self, host: str, program: str = "ssh") -> None:
         there, destination = parse(host)
+        if shutil.which(program) is None:
+            raise ConfigError(f"{program} is not installed", hint="install an ssh client, or use tcp://")
         self._folder = contextlib.ExitStack()
         self.socket = self._folder.enter_context(scratch.folder(scratch.short_folder())) / "docker.sock"
-        try:
-            self._process = subprocess.Popen(  # noqa: S603  the user's own ssh, with checked arguments
-                [program, *_OPTIONS, "-N", "-L", f"{self.socket}:{there}", *destination],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # not for ssh: undoing after Ctrl-C still needs the connection
-            )
-        except FileNotFoundError:
-            self._folder.close()
-            raise ConfigError(f"{program} is not installed", hint="install an ssh client, or use tcp://") from None
+        process = children.started(
+            [*_SHELL, program, *_OPTIONS, "-N", "-L", f"{self.socket}:{there}", *destination],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # not for ssh: undoing after Ctrl-C still needs the connection
+        )
+        self._process = self._folder.enter_context(process)
         self._wait(host)
 
     def _wait(self, host: str) -> None:
@@ -65,14 +68,15 @@ class Forward:
 
     def _end(self) -> str:
         """Stop ssh and return its standard error."""
-        self._process.terminate()
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGTERM)
         try:
             _, said = self._process.communicate(timeout=5)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             _, said = self._process.communicate()
         self._folder.close()
-        return said.decode("utf-8", "replace").strip()
+        return str(said, "utf-8", "replace").strip()
 
     def close(self) -> None:
         """Stop ssh."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _MIN_TOKEN = 16  # characters
 _UNSENT = 128 * 1024  # maximum unsent bytes of a response in the kernel's buffer
 _LOOK_S = 0.5
-_GIVE_UP = 10  # consecutive checks that find the lock held by another gateway, which ends at once if it cannot serve
+_GIVE_UP = 10  # consecutive checks without the folder, or with another gateway in it, which ends if it cannot serve
 
 
 class GatewayStartError(Exception):
@@ -91,15 +91,17 @@ async def _serve(gateway: Gateway, claim: Claim) -> None:
 
 
 async def _watch(gateway: Gateway, claim: Claim, serve: Answers) -> None:
-    """Restore lock and control socket if they are removed; stop the gateway if another one holds the folder."""
+    """Restore lock and control socket if they are removed; stop if the folder is gone, or another gateway holds it."""
     missed, servers = 0, list[asyncio.Server]()
     while missed < _GIVE_UP:
         try:
             missed = 0 if claim.holds() else missed + 1
             if missed == 0 and not claim.is_reachable():
                 servers.append(await asyncio.start_unix_server(serve, sock=claim.bind()))
+        except FileNotFoundError:
+            missed += 1  # without its folder no client finds the gateway, and so none could stop it
         except OSError:
-            missed = 0  # a folder that is being removed, or a full disk: nothing can be restored
+            missed = 0  # a full disk, for instance: nothing can be restored now
         await asyncio.sleep(_LOOK_S)
     gateway.stop()
 

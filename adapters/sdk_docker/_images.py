@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Labels, Live
-from sdk.errors import ConfigError, NotFoundError, UnsupportedError
+from sdk.errors import ConfigError, ConflictError, NotFoundError, UnsupportedError
 from sdk.packaging.image import build_image, content_of, open_store
 from sdk.packaging.image.builder import LABEL
 from sdk.packaging.image.engine_images import load
@@ -65,7 +65,8 @@ def make(host: Host, resource: Resource, materials: Materials, timeout: float) -
             store=store,
             progress=materials.progress,
         )
-        about = _inspect(host, load(host.engine, image, store), timeout) or {}
+        # It gets its last name at once: under a second one, it would survive a killed client, and its own deletion.
+        about = _inspect(host, load(host.engine, image, store, name=name_of(resource.id)), timeout) or {}
     if ready:
         _check(host, ready, about)
     params = {"repo": REPOSITORY, "tag": resource.id}
@@ -98,7 +99,11 @@ def delete(host: Host, image: str, timeout: float) -> None:
     """Remove the image's name; the engine removes the image when nothing else names or uses it."""
     if read(host, image, "", timeout) is None:
         raise gone(IMAGE, image)
-    host.engine.call("DELETE", f"/images/{name_of(image)}", timeout_s=timeout)
+    path = f"/images/{name_of(image)}"
+    try:
+        host.engine.call("DELETE", path, timeout_s=timeout)
+    except ConflictError:  # a container of somebody else runs it, which keeps the image but not the name
+        host.engine.call("DELETE", path, params={"force": "1"}, timeout_s=timeout)
 
 
 def _inspect(host: Host, name: str, timeout: float) -> dict[str, Any] | None:

@@ -26,10 +26,16 @@ _MANY = 100  # the number of images searched for shared layers
 _ALIKE = (f"{LABEL}lock.sha256", f"{LABEL}runtime")
 
 
-def load(engine: Engine, image: Image, store: BlobStore) -> str:
+def load(engine: Engine, image: Image, store: BlobStore, *, name: str | None = None) -> str:
     """Load an image into an engine; return the id that the engine knows it by.
 
     Only layers above those that the engine already has are sent. An engine that does not accept that gets all layers.
+
+    Args:
+        engine: The engine.
+        image: The image.
+        store: The store with its blobs.
+        name: ``REPOSITORY:TAG`` that it gets there if it is new; :func:`tag` if omitted.
 
     Raises:
         UnsupportedError: The image is for another processor than the engine.
@@ -41,10 +47,11 @@ def load(engine: Engine, image: Image, store: BlobStore) -> str:
             provider="docker",
             hint=f'build it with platform="{engine.platform}"',
         )
-    found = find(engine, image)
+    name = name or tag(image)
+    found = find(engine, image, name)
     if found is None:
         common = _common(engine, image)
-        found = (_send(engine, image, store, common) if common else None) or _send(engine, image, store, 0)
+        found = (_send(engine, image, store, common, name) if common else None) or _send(engine, image, store, 0, name)
     if found is None:
         raise PlatformError(
             "the Docker Engine took the image but does not have it", operation="load", resource=image.id
@@ -52,11 +59,17 @@ def load(engine: Engine, image: Image, store: BlobStore) -> str:
     return found
 
 
-def find(engine: Engine, image: Image) -> str | None:
-    """Return the id that the engine knows this exact image by, or ``None`` if it does not have it."""
-    for name in (image.id, tag(image)):
+def find(engine: Engine, image: Image, name: str | None = None) -> str | None:
+    """Return the id that the engine knows this exact image by, or ``None`` if it does not have it.
+
+    Args:
+        engine: The engine.
+        image: The image.
+        name: A name that it may have in addition to its id and :func:`tag`.
+    """
+    for one in dict.fromkeys((image.id, tag(image), name or image.id)):
         try:
-            about = engine.call("GET", f"/images/{name}/json")
+            about = engine.call("GET", f"/images/{one}/json")
         except NotFoundError:
             continue
         if about["RootFS"].get("Layers") == [layer.diff_id for layer in image.layers]:
@@ -99,13 +112,13 @@ def _candidates(engine: Engine, image: Image) -> Iterator[str]:
                 yield str(item["Id"])
 
 
-def _send(engine: Engine, image: Image, store: BlobStore, skip: int) -> str | None:
+def _send(engine: Engine, image: Image, store: BlobStore, skip: int, name: str) -> str | None:
     try:
         with engine.stream(
             "POST",
             "/images/load",
             params={"quiet": "1"},
-            content=archives.stream(image, store, tag(image), skip=skip),
+            content=archives.stream(image, store, name, skip=skip),
             headers={"content-type": "application/x-tar"},
             bound=MESSAGES,
         ) as pieces:
@@ -119,7 +132,7 @@ def _send(engine: Engine, image: Image, store: BlobStore, skip: int) -> str | No
         if bad:
             raise archives.damaged(bad[0], "load") from error
         raise
-    return find(engine, image)
+    return find(engine, image, name)
 
 
 def check_messages(data: bytes, operation: str) -> list[dict[str, Any]]:

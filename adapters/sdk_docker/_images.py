@@ -102,7 +102,7 @@ def delete(host: Host, image: str, timeout: float) -> None:
     path = f"/images/{name_of(image)}"
     try:
         host.engine.call("DELETE", path, timeout_s=timeout)
-    except ConflictError:  # a container of somebody else runs it, which keeps the image but not the name
+    except ConflictError:  # a container that is not ours runs it, which keeps the image but not the name
         host.engine.call("DELETE", path, params={"force": "1"}, timeout_s=timeout)
 
 

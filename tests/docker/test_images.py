@@ -14,7 +14,8 @@ from sdk.adapter import Labels, Materials, Resource
 from sdk.errors import NotFoundError
 from sdk_docker import _images
 from sdk_docker._engine import Host
-from sdk_docker._images import IMAGE, name_of
+from sdk_docker._images import name_of
+from sdk_docker._plan import IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -199,8 +199,9 @@ def translate(operation: str, resource: str) -> Generator[None]:
         yield
     except SdkError:
         raise
-    except RecursionError as error:  # from the library's parser
-        said = f"{operation} {resource}: the answer is nested without end"
+    except RuntimeError as error:  # from the library's parser
+        why = "is nested without end" if isinstance(error, RecursionError) else f"cannot be read: {error}"
+        said = f"{operation} {resource}: the answer {why}"
         raise UnreadableError(said, provider=PROVIDER, operation=operation, resource=resource) from error
     except Exception as error:
         translated = _from_library(error, operation, resource)

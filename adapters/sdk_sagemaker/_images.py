@@ -16,7 +16,7 @@ from sdk.util.hosts import in_domain
 from ._aws import domains
 from ._bodies import to_tags
 from ._errors import PROVIDER, gone
-from ._owners import check_registry, check_repository
+from ._owners import check_mini_registry, check_registry, check_repository
 from ._plan import IMAGE
 
 if TYPE_CHECKING:
@@ -154,7 +154,9 @@ class Images:
             answer = self.aws.call("ecr", "get_authorization_token", "login")
             about: dict[str, Any] = answer["authorizationData"][0]
             host = urlsplit(str(about["proxyEndpoint"])).netloc
-            if not self.aws.mock:
+            if self.aws.mock:
+                check_mini_registry(host, self.aws.mock)
+            else:
                 check_registry(host, self.aws.account, *domains(), "on.aws")
             self._login = (about["expiresAt"].timestamp(), host, _user_and_password(answer))
         return self._login[1], self._login[2]

@@ -8,9 +8,10 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condi
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from sdk.errors import SecurityError
-from sdk.util.hosts import is_at
+from sdk.util.hosts import is_at, is_here
 
 from ._errors import PROVIDER
 from ._rights import actions_of
@@ -75,11 +76,26 @@ def check_registry(host: str, account: str, *domains: str) -> None:
         SecurityError: The registry is one of these.
     """
     if not is_at(f"https://{host}", *domains):
-        raise SecurityError(
-            f"the registry is reported to be at {host}, which is not in a domain of AWS; nothing was sent there",
-            provider=PROVIDER,
-            operation="GetAuthorizationToken",
-            resource=host,
-            hint="find out who answers in the name of AWS: a proxy, AWS_ENDPOINT_URL, or the name service",
-        )
+        who = "find out who answers in the name of AWS: a proxy, AWS_ENDPOINT_URL, or the name service"
+        raise _elsewhere(host, "not in a domain of AWS", who)
     check_repository({"registryId": host.partition(".")[0], "repositoryName": host}, account)
+
+
+def check_mini_registry(host: str, mock: str) -> None:
+    """Refuse a registry that is neither on this machine nor where the mini cloud is.
+
+    Raises:
+        SecurityError: The registry is elsewhere.
+    """
+    if not is_here(f"http://{host}") and host != urlsplit(mock).netloc:
+        raise _elsewhere(host, "not where the mini cloud is", f"find out who answers at {mock}")
+
+
+def _elsewhere(host: str, why: str, hint: str) -> SecurityError:
+    return SecurityError(
+        f"the registry is reported to be at {host}, which is {why}; nothing was sent there",
+        provider=PROVIDER,
+        operation="GetAuthorizationToken",
+        resource=host,
+        hint=hint,
+    )

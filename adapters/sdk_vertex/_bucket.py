@@ -16,11 +16,12 @@ from ._errors import PROVIDER
 from ._owners import BucketOwner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import httpx
 
+    from sdk.adapter import Clock
     from sdk.adapter.identities import Identities
 
     from ._access import Access
@@ -43,15 +44,13 @@ class Bucket:
         access: The access to Google's services.
         options: The target's settings.
         identities: The recorded owners of buckets used before.
-        sleep: Waits before a call is repeated.
+        clock: Source of time, which also waits before a call is repeated.
     """
 
-    def __init__(
-        self, access: Access, options: VertexOptions, identities: Identities, sleep: Callable[[float], None]
-    ) -> None:
-        self.access, self.options, self._sleep = access, options, sleep
+    def __init__(self, access: Access, options: VertexOptions, identities: Identities, clock: Clock) -> None:
+        self.access, self.options, self._sleep = access, options, clock.sleep
         self.name = options.staging
-        self._owner = BucketOwner(access, options, identities)
+        self._owner = BucketOwner(access, options, identities, clock.monotonic)
 
     # --- the bucket -------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ own project, which needs no other API than that of Cloud Storage.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import AuthError, SecurityError
@@ -14,11 +15,14 @@ from sdk.errors import AuthError, SecurityError
 from ._errors import PROVIDER
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sdk.adapter.identities import Identities
 
     from ._access import Access
     from .options import VertexOptions
 
+_FRESH_S = 60.0
 _HINT = (
     'name another one with bucket = "…"; if it is meant to be in another project, name that project\'s number with '
     'bucket_owner = "…"'
@@ -32,35 +36,42 @@ class BucketOwner:
         access: The access to Google's services.
         options: The target's settings.
         identities: The recorded owners of buckets used before.
+        now: The source of monotonic time.
 
     Attributes:
         kept_s: Seconds for which the bucket keeps deleted objects; 0 until the bucket was read.
     """
 
-    def __init__(self, access: Access, options: VertexOptions, identities: Identities) -> None:
-        self.access, self.options, self._identities = access, options, identities
+    def __init__(
+        self, access: Access, options: VertexOptions, identities: Identities, now: Callable[[], float]
+    ) -> None:
+        self.access, self.options, self._identities, self._now = access, options, identities, now
         self.name = options.staging
-        self._verified = False
+        self._verified_until = -math.inf
         self.kept_s = 0
 
     def forget(self) -> None:
         """Forget the result of the check: a bucket was created, here or by another client."""
-        self._verified = False
+        self._verified_until = -math.inf
 
     def verified(self, *, timeout: float) -> bool:
         """Check whether the bucket exists and belongs to the expected project; return ``False`` if it does not exist.
 
+        The result holds for a minute: no call can be made conditional on the owner, and a name becomes free for others
+        when its bucket is deleted.
+
         Raises:
             SecurityError: The bucket belongs to another project, or its owner cannot be confirmed.
         """
-        if not self._verified:
+        if self._now() >= self._verified_until:
+            until = self._now() + _FRESH_S
             about = self._ours(timeout) if self.options.bucket_owner is None else self._named(timeout)
             if about is None:
                 return False
             self._check(about)
             policy: dict[str, Any] = about.get("softDeletePolicy") or {}
             self.kept_s = int(policy.get("retentionDurationSeconds") or 0)
-            self._verified = True
+            self._verified_until = until
         return True
 
     def _ours(self, timeout: float) -> dict[str, Any] | None:

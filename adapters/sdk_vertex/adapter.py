@@ -81,9 +81,7 @@ class VertexAdapter:
         self.context = context
         self._access = Access(options, context.clock.time, context.transport)
         self._control = Control(self._access)
-        self._bucket = Bucket(
-            self._access, options, Identities(context.state_dir, PROVIDER), context.clock.sleep
-        )  # fmt: skip
+        self._bucket = Bucket(self._access, options, Identities(context.state_dir, PROVIDER), context.clock)
         self._images = Images(self._access, context.clock, context.owner)
         self._plane = DataPlane(self._access, options)
         self._prices = Prices(options.region, context.state_dir)

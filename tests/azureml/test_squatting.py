@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -71,6 +72,24 @@ def test_a_store_or_registry_that_changes_is_noticed(cloud: Any, make_adapter: C
         make_adapter(cloud)._storage._owners.check_registry(known + "2", {"id": known + "2"}, "127.0.0.1:5002")
     with pytest.raises(SecurityError, match="not /elsewhere"):
         owners.check_registry(known, {"id": "/elsewhere"}, "127.0.0.1:5000")
+
+
+def test_a_store_that_changes_between_two_uses_gets_nothing(
+    cloud: Any, make_adapter: Callable[..., Any], tmp_path: Path
+) -> None:
+    """While its address is known, what is sent goes to the first account; then it is looked up, and refused."""
+    one = make_adapter(cloud)
+    lease = one.lease_write("locks/x", "{}", None, timeout=T)
+    first = one._storage._door
+    redirect(cloud, "attackeraccount")
+    lease = one.lease_write("locks/x", "{}", lease.etag, timeout=T)
+    assert first == one._storage._door
+    one._storage._door = replace(first, until=0.0)
+    with cloud.calls.since() as calls, pytest.raises(SecurityError, match="'attackeraccount', that of the"):
+        one.lease_write("locks/x", '{"secret": 1}', lease.etag, timeout=T)
+    assert not [call for call in calls if call.service in {"blob", "blobs", "storage"}]
+    with pytest.raises(SecurityError, match="its storage account was"):  # named on purpose, but it was another one
+        make_adapter(cloud, storage_account="attackeraccount").lease_read("locks/x", timeout=T)
 
 
 class Tampered(httpx.BaseTransport):

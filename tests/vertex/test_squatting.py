@@ -124,6 +124,26 @@ def test_a_bucket_that_changes_hands_is_noticed(
         bucket(bucket="own-data", **owner).exists(timeout=T)
 
 
+def test_a_bucket_that_changes_hands_while_a_process_lives_gets_nothing_more(
+    place: Any, storage: Any, bucket: Callable[..., Bucket]
+) -> None:
+    """Deleted, and made again by another project, which lets all others write: it is noticed within a minute."""
+    one, clock = bucket(), [1000.0]
+    one._owner._now = lambda: clock[0]
+    one.make(timeout=T)
+    one.put("x", b"1", "text/plain", timeout=T)
+    clock[0] += 59
+    with place.cloud.calls.since() as calls:
+        one.put("y", b"1", "text/plain", timeout=T)
+    assert ["InsertObject"] == [call.operation for call in calls]
+    storage.drop_bucket(DEFAULT)
+    storage.make_foreign(DEFAULT, OTHER)
+    clock[0] += 1
+    with place.cloud.calls.since() as calls, pytest.raises(SecurityError, match="is not in project mini-project"):
+        one.put("z", b"secret", "text/plain", timeout=T)
+    assert {"ListBuckets", "GetBucket"} == {call.operation for call in calls}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

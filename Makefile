@@ -13,7 +13,7 @@ SELECT   = $(T) $(if $(K),-k '$(K)')
 PYTEST  := $(BIN)/pytest -n $(WORKERS) --dist worksteal --durations=15
 # What starts no server, engine or browser.
 QUICK   := tests/core tests/plane tests/prices tests/test_*.py contract_tests/test_fake.py \
-  $(addprefix tests/client/test_,client.py coming_back.py errors.py invoke.py lifecycle.py monitor.py payload.py \
+  $(addprefix tests/client/test_,client.py coming_back.py errors.py invoke.py jobs.py lifecycle.py monitor.py payload.py \
     pickling.py secrets.py trouble.py wire.py) \
   $(addprefix tests/clouds/test_,app.py headers.py registry.py timing.py traffic.py) \
   $(addprefix tests/compare/test_,cost.py gate.py judge.py search.py service_hosts.py stats.py verdict.py) \

@@ -386,6 +386,26 @@ def environment_body(image: str, digest: str) -> dict[str, Any]:
     }
 
 
+_OF_ENVIRONMENT = ("description", "properties", "tags", "image", "osType", "isAnonymous")
+
+
+def archived_body(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body that archives an environment: what it was made with, without fields that Azure may have added.
+
+    Azure refuses another content of an environment, and a field that this version of its API does not take.
+    """
+    told = table(raw.get("properties"))
+    routes = {name: table(table(told.get("inferenceConfig")).get(name)) for name in ROUTES}
+    inference = {name: {key: one[key] for key in ("port", "path") if key in one} for name, one in routes.items() if one}
+    return {
+        "properties": {
+            **{key: told[key] for key in _OF_ENVIRONMENT if told.get(key) is not None},
+            **({"inferenceConfig": inference} if inference else {}),
+            "isArchived": True,
+        }
+    }
+
+
 def duration(seconds: float) -> str:
     """Format seconds as an ISO 8601 duration.
 

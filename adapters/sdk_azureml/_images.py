@@ -269,7 +269,7 @@ class Images:
         raw = self.arm.find(path, "read environment", timeout=timeout, resource=image)
         if raw is None or raw["properties"].get("isArchived"):
             raise gone(ENVIRONMENT, image)
-        body = {"properties": {**raw["properties"], "isArchived": True}}
+        body = _bodies.archived_body(raw)
         self.arm.call("PUT", path, "archive environment", timeout=timeout, resource=image, body=body)
         self._show_container(image, timeout, archived=True)
 

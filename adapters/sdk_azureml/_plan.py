@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from sdk.adapter import Kind, Labels, Nature, Ref, Resource
+from sdk.adapter.shared.checks import check_params
 from sdk.adapter.shared.gateway_status import newest_tags
 from sdk.adapter.shared.uploads import DATA
 from sdk.adapter.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
@@ -30,7 +32,7 @@ IMAGE, ENVIRONMENT, ENDPOINT, DEPLOYMENT = "Image", "Environment", "Endpoint", "
 AUTOSCALE, TRAFFIC, JOB = "Autoscale", "Traffic", "Job"
 
 _TAGS, _TAG_NAME, _TAG_VALUE = 35, 512, 256
-_NO_TAG = re.compile(r"[<>%&\\?/]")
+_NO_TAG = re.compile(r"[<>%&\\?/]|^(microsoft|azure|windows)", re.IGNORECASE)
 _SETTLE_S = 10.0  # the resource manager reads its own writes; this allows for a request still in progress
 _READABLE = ("abfss", "azureml", "http", "https", "wasbs")  # schemes that a job can read directly
 
@@ -195,6 +197,8 @@ def job_resources(spec: JobSpec, options: AzureMLOptions, inputs: Mapping[str, t
         inputs: The channels with local data: the resource of each, and the file's name if the data is one file.
     """
     check_data(spec.data)
+    check_tags(spec.tags)
+    check_params(spec.params, PROVIDER)
     for variable, name in spec.secrets.items():
         if name.startswith(CLOUD):  # in a job, the value would be the reference itself
             message = (
@@ -217,6 +221,7 @@ def job_resources(spec: JobSpec, options: AzureMLOptions, inputs: Mapping[str, t
         "tier": options.job_tier,
         "identity": options.job_identity,
         "timeout_s": spec.timeout_s,
+        "tags": dict(spec.tags),
     }
     labels = replace(spec.labels, model=spec.digest[:32])
     summary = f"{spec.instance or options.compute}, time-out {spec.timeout_s:g} s"
@@ -234,10 +239,13 @@ def check_tags(tags: Mapping[str, str]) -> None:
         raise ConfigError(
             f"tags: {len(tags)} of them, and Azure takes 50, of which mlport needs some", hint=f"at most {_TAGS}"
         )
+    if twins := [name for name, count in Counter(map(str.lower, tags)).items() if count > 1]:
+        raise ConfigError(f"tags: Azure takes {twins[0]!r} in one spelling only", hint="keep one of them")
     for name, value in tags.items():
         if _NO_TAG.search(name) or len(name) > _TAG_NAME:
             raise ConfigError(
-                f"tags: {name!r} is no name of a tag on Azure", hint=f"{_TAG_NAME} characters, none of <>%&\\?/"
+                f"tags: {name!r} is not a name of a tag on Azure",
+                hint=f"at most {_TAG_NAME} characters, none of <>%&\\?/, and none of microsoft, azure, windows first",
             )
         if len(value) > _TAG_VALUE:
             raise ConfigError(f"tags: the value of {name!r} has {len(value)} characters", hint=f"at most {_TAG_VALUE}")

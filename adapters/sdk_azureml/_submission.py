@@ -62,7 +62,7 @@ def order(resource: Resource, env: Mapping[str, str]) -> dict[str, Any]:
         "inputs": inputs,
         "output": f"azureml://datastores/{DATASTORE}/paths/{output_prefix(resource.id)}",
         "env": dict(env),
-        "tags": dict(resource.tags),
+        "tags": {**(spec.get("tags") or {}), **resource.tags},
         "instance": spec["instance"],
         "compute": spec["compute"],
         "tier": spec["tier"],

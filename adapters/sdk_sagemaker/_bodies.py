@@ -272,7 +272,7 @@ def job_body(
         "Environment": {**spec["env"], **secrets, **_inputs(spec), "MLPORT_METRICS_FILE": METRICS_FILE},
         "EnableManagedSpotTraining": spec["spot"],
         "EnableNetworkIsolation": options.network_isolation,
-        "Tags": to_tags({**resource.tags, IMAGE_TAG: spec["image"]}),
+        "Tags": to_tags({**(spec.get("tags") or {}), **resource.tags, IMAGE_TAG: spec["image"]}),
         **_vpc(options),
     }  # fmt: skip
     if spec["data"]:

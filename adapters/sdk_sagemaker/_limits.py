@@ -6,6 +6,7 @@ The limits come from the API's own description; `tests/sagemaker/test_limits.py`
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ConfigError
@@ -29,7 +30,8 @@ TAGS = 38  # of 50; mlport uses the rest
 TAG_KEY, TAG_VALUE = 128, 256
 PARAMS, PARAM_NAME, PARAM_VALUE = 100, 256, 2500
 CHANNELS, CHANNEL_NAME = 20, 64
-_TAG = re.compile(r"[\w\s.:/=+\-@]*")
+RUN_S = 28 * 86_400  # from the description of MaxRuntimeInSeconds
+_TAG_SIGNS = frozenset("_.:/=+-@")
 _LOCAL_DISKS = re.compile(r"ml\.([a-z]+\d+[a-z]*d[a-z]*|i\d\w*|g5|g[67]e?|gr6|p[56][\w-]*|trn\w+)\.")
 
 
@@ -45,6 +47,8 @@ def check_variables(variables: Mapping[str, str], usage: Usage, *, field: str = 
     for name, value in variables.items():
         size = len(value.encode("utf-8", "surrogatepass"))
         total += len(name) + size
+        if "\0" in value:
+            _refuse(f"{field}: the value of {name} holds a null character, which no variable can", _BIG_VALUE[usage])
         if size > most:
             _refuse(f"{field}: the value of {name} has {size} bytes, SageMaker takes {most}", _BIG_VALUE[usage])
         if len(name) > most:
@@ -71,7 +75,7 @@ def check_tags(tags: Mapping[str, str]) -> None:
     for key, value in tags.items():
         if not 0 < len(key) <= TAG_KEY or len(value) > TAG_VALUE or key.lower().startswith("aws:"):
             _refuse(f"tags: {key!r} = {value!r} is no tag of AWS", "keys of 1-128, values of up to 256 characters")
-        if not (_TAG.fullmatch(key) and _TAG.fullmatch(value)):
+        if not all(sign in _TAG_SIGNS or unicodedata.category(sign)[0] in "LZN" for sign in key + value):
             _refuse(f"tags: {key!r} = {value!r} has a character that AWS does not take",
                     "use letters, digits, spaces and _ . : / = + - @")  # fmt: skip
 
@@ -87,6 +91,10 @@ def check_job(spec: JobSpec, params: Mapping[str, str]) -> None:
         ConfigError: Names the setting.
     """
     check_variables({**spec.env, **dict.fromkeys(spec.secrets, "")}, "training")
+    check_tags(spec.tags)
+    if spec.timeout_s > RUN_S:
+        text = f"timeout = {spec.timeout_s:g} s is more than the {RUN_S} s (28 days) that SageMaker lets a job run"
+        _refuse(text, "set a shorter time limit, and let the script continue from a checkpoint")
     if len(params) > PARAMS:
         _refuse(f"params: {len(params)} are more than the {PARAMS} that SageMaker takes", "pass them as data")
     for name, value in params.items():

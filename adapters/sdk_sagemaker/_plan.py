@@ -310,6 +310,7 @@ def job_resources(
         "secrets": dict(spec.secrets),
         "instance": spec.instance,
         "timeout_s": spec.timeout_s,
+        "tags": dict(spec.tags),
         "spot": options.spot,
         "options": dict(spec.options),
     }

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from sdk.adapter import Kind, Nature, Ref, Resource
+from sdk.adapter.shared.checks import check_params
 from sdk.adapter.shared.uploads import DATA
 from sdk.adapter.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
 from sdk.errors import ConfigError
@@ -192,6 +193,7 @@ def job_resources(
         inputs: The local inputs as resources, each with the name of its file if it is a single file.
     """
     check_secrets(spec.secrets)
+    check_tags(spec.tags)
     _check_variables(spec)
     digest = spec.digest[:32]
     repository = _repository(spec.labels, options)
@@ -223,6 +225,7 @@ def job_resources(
         "kms_key": options.kms_key,
         "network": options.network,
         "timeout_s": spec.timeout_s,
+        "tags": dict(spec.tags),
     }
     price = prices.of(instance, spot=options.spot, training=True)
     summary = f"{instance}, time-out {spec.timeout_s:g} s"
@@ -239,6 +242,7 @@ def _check_variables(spec: JobSpec) -> None:
             f"env, secrets and data: {count} variables are more than the {_MOST_VARIABLES} of a job",
             hint="put some of them into params, or into a file",
         )
+    check_params(spec.params, PROVIDER)
 
 
 # --- status of live resources -----------------------------------------------------------------------------------

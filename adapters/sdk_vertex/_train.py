@@ -41,6 +41,7 @@ _FOLDER = "mlport/jobs"
 _MARK = "mlport.json"  # object in the folder of a job: its metadata holds the job's labels
 _IMAGE_LABEL, _INSTANCE_LABEL, _SPOT_LABEL = "mlport-image", "mlport-instance", "mlport-spot"
 _CHANNEL = re.compile(r"[a-z_][a-z0-9_]*")
+_GS = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?", re.DOTALL)
 _EXIT = re.compile(r"non-zero status of (\d+)")
 _STATES = {
     "JOB_STATE_QUEUED": JobState.QUEUED,
@@ -238,7 +239,8 @@ class Jobs:
         if spec["service_account"]:
             job_spec["service_account"] = spec["service_account"]
         about = {_IMAGE_LABEL: spec["image"], _INSTANCE_LABEL: _write_instance(spec["instance"])}
-        labels = {**resource.tags, **about, **({_SPOT_LABEL: "1"} if spec["spot"] else {})}
+        user: dict[str, str] = spec.get("tags") or {}
+        labels = {**user, **resource.tags, **about, **({_SPOT_LABEL: "1"} if spec["spot"] else {})}
         if spec["network"]:
             job_spec["network"] = spec["network"]
         job = {"display_name": resource.id, "labels": labels, "job_spec": job_spec, **encryption(spec.get("kms_key"))}
@@ -352,6 +354,8 @@ def check_data(data: Mapping[str, str]) -> None:
                 "train",
                 f"data.{channel} = {where!r}: vertex reads paths, file:// and gs:// only, so copy it to a bucket first",
             )
+        if where.startswith("gs://") and not _GS.fullmatch(where):
+            raise ConfigError(f"data.{channel} = {where!r} names no bucket", hint="write gs://BUCKET/NAME")
 
 
 def local_data(data: Mapping[str, str]) -> dict[str, Path]:

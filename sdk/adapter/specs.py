@@ -87,6 +87,7 @@ class JobSpec:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     secrets: Mapping[str, str] = field(default_factory=dict[str, str])
     timeout_s: float = 86_400.0
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
     options: Mapping[str, Json] = field(default_factory=dict[str, Json])
     usd_per_hour: float | None = None
 

@@ -72,6 +72,7 @@ def resolve(session: Session, wishes: RequestedSettings, *, usage: Usage) -> Res
     if both := sorted(set(env) & set(secrets)):
         raise ConfigError(f"{both[0]} is in env and in secrets", hint="keep one")
     _require(session, options, env=bool(env), secrets=bool(secrets))
+    _check_tags(options.tags)
     instance, resources, notes = _instance(session, options, usage, named=wishes.instance is not None)
     return ResolvedSettings(
         env=env,
@@ -85,6 +86,21 @@ def resolve(session: Session, wishes: RequestedSettings, *, usage: Usage) -> Res
         usd_per_hour=_price(session, instance, options.replicas, usage),
         notes=notes,
     )
+
+
+def _check_tags(tags: Mapping[str, str]) -> None:
+    """Refuse tags that no platform takes, and those that would be mistaken for the labels of mlport.
+
+    Raises:
+        ConfigError: Names the tag.
+    """
+    for name, value in tags.items():
+        if not name or not f"{name}{value}".isprintable():
+            raise ConfigError(f"tags: {name!r} = {value!r} is not a tag", hint="use a name, and printable characters")
+        if name.lower() == "mlport" or name.lower().startswith("mlport-"):
+            raise ConfigError(
+                f"tags: {name!r} is reserved for the labels of mlport", hint='use a name without "mlport-"'
+            )
 
 
 def check_secrets(session: Session, order: ResolvedSettings, source: SecretSource, usage: Usage) -> None:

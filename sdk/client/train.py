@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
@@ -97,7 +98,7 @@ class TrainVerbs(ClientBase):
             instance: The instance type, as the platform names it.
             env: Plain environment variables of the job.
             secrets: Secret variables of the job.
-            tags: Your own tags.
+            tags: Your own tags, put on the job in addition to those of the target.
             target: The target in the configuration.
             wait: ``False`` returns as soon as the job is submitted.
             timeout: Seconds, or text such as ``"2h"``, after which the job is stopped; one day by default.
@@ -130,7 +131,7 @@ class TrainVerbs(ClientBase):
                 packing=_packing(requirements, build_from_source),
                 timeout_s=seconds_of(timeout, _JOB_S),
                 data=_data(data),
-                params=params or {},
+                params=_params(params or {}),
             )
 
             plan = session.executor.plan(Change("train", name, txn, job=job, new=name, notes=order.notes))
@@ -270,6 +271,25 @@ def _program_of(session: Session, name: str) -> str:
     raise NotFoundError(f"there is no job {name!r} on target {session.target!r}", resource=name, operation="result")
 
 
+def _params(params: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Refuse parameters that cannot be written as JSON, and names that not every platform takes.
+
+    Raises:
+        ConfigError: Names the parameter.
+    """
+    for name, value in params.items():
+        if not name or not name.isprintable():
+            raise ConfigError(f"params: {name!r} is not a name", hint="use printable characters")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"params: {name} = {value!r} cannot be written as JSON: {error}",
+                hint="use text, finite numbers, true, false, null, lists and tables",
+            ) from error
+    return params
+
+
 def _job(
     script: str | Path | Callable[..., Any],
     *,
@@ -296,6 +316,7 @@ def _job(
         env=order.env,
         secrets=order.secrets,
         timeout_s=timeout_s,
+        tags=order.tags,
         options=order.options,
         usd_per_hour=order.usd_per_hour,
     )

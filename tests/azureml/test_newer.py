@@ -176,6 +176,19 @@ def test_an_unknown_way_to_sign_in_is_kept() -> None:
     assert {"type": "SystemAssigned, UserAssigned", "userAssignedIdentities": {"/id/One": {}}} == body["identity"]
 
 
+def test_an_environment_is_archived_as_it_was_made() -> None:
+    """Azure refuses another content: fields that it has added since do not come back to it."""
+    made = _bodies.environment_body("r.azurecr.io/mlport@sha256:1", "0" * 64)["properties"]
+    routes = {name: {**route, "aNewField": NEW} for name, route in made["inferenceConfig"].items()}
+    shown = {
+        **made,
+        "inferenceConfig": {**routes, "aNewField": NEW},
+        "aNewField": NEW,
+        "provisioningState": "Succeeded",
+    }
+    assert {**made, "isArchived": True} == _bodies.archived_body({"properties": shown})["properties"]
+
+
 def test_tags_reach_everything_that_has_tags(
     cloud: AzureMLCloud, client: Client, samples: Samples, make_client: Callable[..., Client]
 ) -> None:

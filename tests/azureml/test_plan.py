@@ -161,6 +161,45 @@ def test_inputs_that_azure_cannot_read_are_refused() -> None:
         _plan.job_resources(replace(job, instance=None), OPTIONS, {})
 
 
+JOB = JobSpec("job", Labels("job", "me", "t"), None, "a" * 64, instance="x")  # type: ignore[arg-type]  # never opened
+
+
+def test_a_job_has_the_tags_of_its_user() -> None:
+    """Beside mlport's own; a job in an older journal has none."""
+    made = _plan.job_resources(replace(JOB, tags={"team": "a b", "mlport-owner": "x"}), OPTIONS, {})[-1]
+    told = _submission.order(made, {})["tags"]
+    assert ("a b", "me", "1") == (told["team"], told["mlport-owner"], told["mlport"])
+    older = replace(made, spec={name: value for name, value in (made.spec or {}).items() if name != "tags"})
+    assert older.tags == _submission.order(older, {})["tags"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"a<b": ""}, "'a<b' is not a name of a tag on Azure"),
+        ({"Microsoft-team": ""}, "is not a name of a tag"),
+        ({"azure": ""}, "is not a name of a tag"),
+        ({"windows_": ""}, "is not a name of a tag"),
+        ({"x" * 513: ""}, "is not a name of a tag"),
+        ({"team": "x" * 257}, "the value of 'team' has 257 characters"),
+        ({f"t{number}": "" for number in range(36)}, "36 of them"),
+        ({"Team": "a", "team": "b"}, "'team' in one spelling only"),
+    ],
+)
+def test_tags_that_azure_does_not_take(tags: dict[str, str], message: str) -> None:
+    """Of endpoints and of jobs; before an image is built."""
+    with pytest.raises(ConfigError, match=message):
+        _plan.resources(replace(endpoint(deployment(), d00000001=100), tags=tags), OPTIONS)
+    with pytest.raises(ConfigError, match=message):
+        _plan.job_resources(replace(JOB, tags=tags), OPTIONS, {})
+    _plan.check_tags({"team-azure": "microsoft", "Ünï code": "<>"})
+
+
+def test_parameters_that_are_too_long_for_a_variable() -> None:
+    with pytest.raises(ConfigError, match=r"params have 131,[0-9]+ bytes together"):
+        _plan.job_resources(replace(JOB, params={"p": "x" * (128 << 10)}), OPTIONS, {})
+
+
 def test_the_shell_line_of_a_job() -> None:
     line = _submission.command({"train": {}, "test": {}})
     assert 'MLPORT_DATA_TRAIN="${{inputs.train}}"' in line

@@ -205,6 +205,10 @@ def test_argument_beats_the_target_and_tags_add_up(world: Any, faked: Any) -> No
         ({"env": {"A": "x"}, "secrets": ["A"]}, "in env and in secrets"),
         ({"secrets": ["NOT_SET"]}, "secret 'NOT_SET' is not set"),
         ({"secrets": {"A": "file:/nowhere"}}, "/nowhere cannot be read"),
+        ({"tags": {"": "x"}}, "tags: '' = 'x' is not a tag"),
+        ({"tags": {"team": "a\nb"}}, "is not a tag"),
+        ({"tags": {"MLPORT-Owner": "x"}}, "'MLPORT-Owner' is reserved"),
+        ({"tags": {"mlport": "1"}}, "'mlport' is reserved"),
     ],
 )
 def test_wrong_arguments_are_named(world: Any, faked: Any, asked: dict[str, Any], message: str) -> None:
@@ -471,13 +475,3 @@ def test_progress_is_told(world: Any, faked: Any) -> None:
     """Each step of a change is announced."""
     world.client().deploy(faked.a_model())
     assert ["create Gateway churn", "create Image image-aaaaaaaaaaaaaaaa"] == world.events[:2]
-
-
-def test_a_job_that_left_nothing_is_an_error(world: Any, tmp_path: Path) -> None:
-    """Whatever the platform: an empty folder would look as if its files had been copied."""
-    script = tmp_path / "train.py"
-    script.write_text("print(1)\n")
-    job = world.client().train(script, name="night", requirements=[], wait=False)
-    with pytest.raises(NotFoundError, match="'night' left no files") as missed:
-        job.output(tmp_path / "out")
-    assert "MLPORT_OUTPUT_DIR" in str(missed.value.hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,12 +105,28 @@ def job(**changed: Any) -> list[Resource]:
         ({"data": {f"c{n}": "s3://b/" for n in range(21)}}, "21 inputs are more than the 20"),
         ({"data": {"c" * 65: "s3://b/"}}, "longer than 64"),
         ({"env": {"A": "ü" * 257}}, "has 514 bytes, SageMaker takes 512"),
+        ({"env": {"A": "x\0y"}}, "A holds a null character"),
+        ({"tags": {"team": "a|b"}}, "has a character that AWS does not take"),
+        ({"tags": {"team": "a\tb"}}, "has a character that AWS does not take"),
+        ({"tags": {f"k{n}": "" for n in range(39)}}, "too many"),
+        ({"timeout_s": 28 * 86_400 + 1}, r"more than the 2419200 s \(28 days\)"),
     ],
 )
 def test_jobs(changed: dict[str, Any], text: str) -> None:
     """Parameters, inputs and variables, before a program is packed."""
     with pytest.raises(ConfigError, match=text):
         job(**changed)
+
+
+def test_a_job_has_the_tags_of_its_user() -> None:
+    """Beside mlport's own, which a user's tag never replaces."""
+    user = {"team": "Ünïcode\u2003\uff11", "mlport-owner": "somebody"}
+    options = SagemakerOptions.model_validate({"role": ROLE, "region": "us-east-1"})
+    made = _bodies.job_body(job(tags=user)[-1], "image", {}, role=ROLE, place="s3://b/mlport", options=options)
+    told = _bodies.from_tags(made["Tags"])
+    assert (user["team"], "me") == (told["team"], told["mlport-owner"])
+    older = replace(job()[-1], spec={k: v for k, v in (job()[-1].spec or {}).items() if k != "tags"})
+    _bodies.job_body(older, "image", {}, role=ROLE, place="s3://b/mlport", options=options)  # as in an older journal
 
 
 def body(instance: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from ...errors import ConfigError, UnsupportedError
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ..interface import DeploymentSpec, JobSpec, Support
+    from ..types import Json
 
 
 def check_deployment(spec: DeploymentSpec, able: Mapping[Capability, Support], provider: str) -> None:
@@ -43,6 +45,7 @@ def check_job(spec: JobSpec, able: Mapping[Capability, Support], provider: str) 
 
     Raises:
         UnsupportedError: The platform lacks a capability; the error has the platform's own reason.
+        ConfigError: The parameters are too long.
     """
     _refuse(
         able,
@@ -52,6 +55,7 @@ def check_job(spec: JobSpec, able: Mapping[Capability, Support], provider: str) 
             (Capability.INSTANCES, spec.instance is not None, "instance"),
         ),
     )
+    check_params(spec.params, provider)
 
 
 def check_variables(variables: Mapping[str, str], provider: str) -> None:
@@ -82,6 +86,18 @@ def check_variables(variables: Mapping[str, str], provider: str) -> None:
     if total > VARIABLES_BYTES:
         text = f"env and secrets are {total:,} bytes together, Linux takes {VARIABLES_BYTES:,} beside what else is set"
         raise ConfigError(text, hint=_FILE, provider=provider)
+
+
+def check_params(params: Mapping[str, Json], provider: str) -> None:
+    """Refuse parameters that are too long for the one variable in which a job gets them.
+
+    Raises:
+        ConfigError: They are too long together.
+    """
+    size = len(f"MLPORT_PARAMS={json.dumps(dict(params))}") + 1  # ASCII only
+    if size > VARIABLE_BYTES:
+        text = f"params have {size:,} bytes together as JSON, Linux takes {VARIABLE_BYTES:,} of one variable"
+        raise ConfigError(text, hint="pass large values as data", provider=provider)
 
 
 VARIABLE_BYTES = 128 << 10  # name, =, value and the null byte at the end

@@ -99,6 +99,7 @@ def job(spec: JobSpec, options: GatewayOptions, program: Ref, extra: Mapping[str
         "cpu": spec.resources.cpu if spec.resources else None,
         "memory_gib": spec.resources.memory_gib if spec.resources else None,
         "timeout_s": spec.timeout_s,
+        "tags": dict(spec.tags),
         "options": dict(spec.options),
         **extra,
     }

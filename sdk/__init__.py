@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .compare.comparison import Comparison
     from .compare.workload import Workload
     from .dataplane.prediction import Prediction
+    from .dataplane.streams import AsyncStream, Stream
     from .executor.plan import Plan
     from .packaging.image import BuiltImage
     from .packaging.model import Model, model
@@ -58,12 +59,14 @@ if TYPE_CHECKING:
     refresh_prices = _client.refresh_prices
     rollback = _client.rollback
     status = _client.status
+    stream = _client.stream
     temporary = _client.temporary
     traffic = _client.traffic
     train = _client.train
     unlock = _client.unlock
 
 _HOMES = {
+    "AsyncStream": "dataplane.streams",
     "BuiltImage": "packaging.image",
     "Client": "client",
     "Comparison": "compare.comparison",
@@ -80,6 +83,7 @@ _HOMES = {
     "Prediction": "dataplane.prediction",
     "Replicas": "adapter.types",
     "Resources": "adapter.types",
+    "Stream": "dataplane.streams",
     "Watch": "client.monitor",
     "Workload": "compare.workload",
     "model": "packaging.model",
@@ -88,15 +92,16 @@ _HOMES = {
 _VERBS = frozenset({
     "build", "capabilities", "compare", "delete", "deploy", "doctor", "endpoint", "finalize", "gc", "job", "list",
     "logs", "monitor", "plan", "policy", "predict", "prices", "promote", "refresh_prices", "rollback", "status",
-    "temporary", "traffic", "train", "unlock",
+    "stream", "temporary", "traffic", "train", "unlock",
 })  # fmt: skip
 
 __all__ = [
-    "BuiltImage", "Client", "Comparison", "Endpoint", "EndpointState", "EndpointStatus", "Job", "JobState", "JobStatus",
-    "Latency", "MetricsReport", "Model", "Plan", "Prediction", "Replicas", "Resources", "Watch", "Workload",
+    "AsyncStream", "BuiltImage", "Client", "Comparison", "Endpoint", "EndpointState", "EndpointStatus", "Job",
+    "JobState", "JobStatus", "Latency", "MetricsReport", "Model", "Plan", "Prediction", "Replicas", "Resources",
+    "Stream", "Watch", "Workload",
     "__version__", "build", "capabilities", "compare", "delete", "deploy", "doctor", "endpoint", "errors", "finalize",
     "gc", "job", "list", "logs", "model", "monitor", "plan", "policy", "predict", "prices", "promote",
-    "refresh_prices", "register_adapter", "rollback", "status", "temporary", "traffic", "train", "unlock",
+    "refresh_prices", "register_adapter", "rollback", "status", "stream", "temporary", "traffic", "train", "unlock",
 ]  # fmt: skip
 
 

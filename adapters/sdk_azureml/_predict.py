@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
-from sdk.adapter import Invoker, Limits, ModelFault
+from sdk.adapter import Invoker, Limits, ModelFault, Streaming
 from sdk.dataplane.intermediaries import error_of_front, is_of_front
 from sdk.errors import (
     AuthError,
@@ -121,6 +121,7 @@ def invoker(url: str, auth: httpx.Auth, options: AzureMLOptions, ca: str | None)
         pin=lambda deployment: {PIN: deployment},
         deployment=lambda response: response.headers.get(PIN),
         verify=ca or True,
+        stream=Streaming(),
     )
 
 

@@ -61,9 +61,9 @@ CALLS: Mapping[str, RightsRow[Right]] = {
         _CHANGES, "onlineEndpoints/write", Right(f"{_IDENTITY}/assign/action", "group", only="identity")
     ),
     "endpoints:DeleteEndpoint": _row("deploy delete gc", "onlineEndpoints/delete"),
-    "endpoints:ListKeys": _row("predict deploy", "onlineEndpoints/listKeys/action"),
-    "endpoints:GetEndpointToken": _row("predict deploy", "onlineEndpoints/token/action"),
-    "scoring:Score": _row("predict deploy", "onlineEndpoints/score/action"),
+    "endpoints:ListKeys": _row("predict stream deploy", "onlineEndpoints/listKeys/action"),
+    "endpoints:GetEndpointToken": _row("predict stream deploy", "onlineEndpoints/token/action"),
+    "scoring:Score": _row("predict stream deploy", "onlineEndpoints/score/action"),
     "deployments:GetDeployment": _row(_CHANGES, "onlineEndpoints/deployments/read"),
     "deployments:ListDeployments": _row(READS_ENDPOINTS, "onlineEndpoints/deployments/read"),
     "deployments:PutDeployment": _row("deploy gc", "onlineEndpoints/deployments/write"),

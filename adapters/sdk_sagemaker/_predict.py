@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from sdk.adapter import Invoker, Limits, ModelFault
+from sdk.adapter import Invoker, Limits, ModelFault, Streaming
 from sdk.dataplane.intermediaries import error_of_front, is_of_front
-from sdk.errors import UnavailableError
+from sdk.errors import ModelError, SdkError, UnavailableError, UnreadableError
 from sdk.util import foreign
 from sdk.util.waiting import retry_after
 
@@ -14,6 +15,8 @@ from ._errors import PROVIDER, Answer, from_answer
 from ._sign import SigV4
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx
 
     from sdk.errors import PlatformError
@@ -42,7 +45,57 @@ def invoker(name: str, aws: Aws, options: SagemakerOptions) -> Invoker:
         auth=SigV4(aws.region, aws.credentials, aws.server_time),
         pin=lambda deployment: {PIN: deployment},
         deployment=lambda response: response.headers.get(ANSWERED),
+        stream=Streaming(
+            url=f"{aws.url(name)}-response-stream",
+            headers={"x-amzn-sagemaker-accept": "text/event-stream"},
+            content_type="x-amzn-sagemaker-content-type",
+            decoder=decoder,
+        ),
     )
+
+
+def decoder() -> Callable[[bytes], bytes]:
+    """Return a function that takes pieces of an event stream of AWS and returns the container's bytes in them.
+
+    Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointWithResponseStream.html
+    """
+    eventstream: Any = import_module("botocore.eventstream")  # it ships no types
+    buffer = eventstream.EventStreamBuffer()
+    failures: list[SdkError] = []
+
+    def decode(piece: bytes) -> bytes:
+        found: list[bytes] = []
+        buffer.add_data(piece)
+        try:
+            if not failures:
+                found.extend(_payload(message.headers, message.payload) for message in buffer)
+        except SdkError as error:
+            failures.append(error)
+        except eventstream.ParserError as error:
+            failures.append(UnreadableError(f"the event stream cannot be read: {error}", provider=PROVIDER))
+        if failures and not found:
+            raise failures[0]
+        return b"".join(found)
+
+    return decode
+
+
+def _payload(headers: dict[str, Any], payload: bytes) -> bytes:
+    """Return the container's bytes in one event.
+
+    Raises:
+        PlatformError: SageMaker reports a failure of the model or its own.
+    """
+    if headers.get(":message-type", "event") == "event":
+        return payload if headers.get(":event-type") == "PayloadPart" else b""
+    code = str(headers.get(":exception-type") or headers.get(":error-code") or "unknown")
+    told = _object(payload)
+    message = str(told.get("Message") or told.get("message") or headers.get(":error-message") or code)
+    if code == "ModelStreamError":
+        raise ModelError(
+            f"the model's stream failed: {message}", provider=PROVIDER, body=payload[:10_000].decode("utf-8", "replace")
+        )
+    raise UnavailableError(f"SageMaker ended the stream: {code}: {message}", provider=PROVIDER, sent=True)
 
 
 def fault(response: httpx.Response) -> ModelFault | None:

@@ -100,6 +100,9 @@ CALLS: Mapping[str, RightsRow[Right]] = {
     "sagemaker:StopTrainingJob": row("train stop", *_own("sagemaker:StopTrainingJob", _JOB)),
     "sagemaker:DeleteTrainingJob": row("train", *_own("sagemaker:DeleteTrainingJob", _JOB), also="gc --shared"),
     "sagemaker-runtime:InvokeEndpoint": row("predict deploy", *_own("sagemaker:InvokeEndpoint", _ENDPOINT)),
+    "sagemaker-runtime:InvokeEndpointWithResponseStream": row(
+        "stream", *_own("sagemaker:InvokeEndpointWithResponseStream", _ENDPOINT)
+    ),
     "tagging:GetResources": row(LISTS_OWN, Right("tag:GetResources")),
     "application-autoscaling:DescribeScalableTargets": row(
         READS_ENDPOINTS, Right("application-autoscaling:DescribeScalableTargets")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, cast
 
-from sdk.adapter import Invoker, Limits, ModelFault
+from sdk.adapter import Invoker, Limits, ModelFault, Streaming
 from sdk.dataplane.intermediaries import error_of_front, is_of_front
 from sdk.util import foreign
 
@@ -64,6 +64,7 @@ class DataPlane:
             fault=fault,
             error=error,
             deployment=deployment,
+            stream=Streaming(url=f"{url.rpartition(':')[0]}:streamRawPredict"),
         )
 
 

@@ -66,6 +66,7 @@ CALLS: Mapping[str, RightsRow[Right]] = {
     "aiplatform:DeleteCustomJob": _row("train", "customJobs.delete", also="gc --shared"),
     "prediction:Predict": _row("predict deploy", "endpoints.predict"),
     "prediction:RawPredict": _row("predict deploy", "endpoints.predict"),
+    "prediction:StreamRawPredict": _row("stream", "endpoints.predict"),
     "artifactregistry:CreateRepository": _row("", Right("artifactregistry.repositories.create"), also=FIRST_DEPLOY),
     "artifactregistry:GetRepository": _row(f"{READS_ENDPOINTS} train doctor", _image("repositories.get")),
     "artifactregistry:DeleteRepository": _row("", _image("repositories.delete"), also="gc --shared"),

@@ -81,8 +81,8 @@ class FakeAdapter:
 
     @classmethod
     def capabilities(cls, options: Any | None = None) -> Mapping[Capability, Support]:
-        """Declare all capabilities but GPU, autoscaling, metrics and logs."""
-        none = {Capability.GPU, Capability.AUTOSCALE, Capability.METRICS, Capability.LOGS}
+        """Declare all capabilities but GPU, autoscaling, metrics, logs and streams."""
+        none = {Capability.GPU, Capability.AUTOSCALE, Capability.METRICS, Capability.LOGS, Capability.STREAM}
         lacks = Support(ok=False, reason="never", text="it is only a fake")
         return {capability: lacks if capability in none else YES for capability in Capability}
 

@@ -92,6 +92,7 @@ def _endpoint(rig: Rig, client: Client, name: str) -> list[Step]:
         ("status", lambda: client.status(name)),
         ("list", client.list),
         ("predict", lambda: client.predict(name, [[ANSWER, 2.0]])),
+        ("stream", lambda: list(client.stream(name, [[ANSWER, 2.0]]))),
         ("deploy", lambda: client.deploy(rig.model(2), name=name, traffic=10, replicas=replicas)),
         ("traffic", lambda: client.traffic(name, 50)),
         ("traffic", lambda: client.promote(name)),

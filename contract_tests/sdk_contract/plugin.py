@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = ["sdk_contract.model_fixtures"]
-_SUBJECTS = ["capabilities", "crash", "deploy", "errors", "logs", "monitor", "predict", "prices", "traffic", "train"]
+_SUBJECTS = [
+    "capabilities", "crash", "deploy", "errors", "logs", "monitor", "predict", "prices", "stream", "traffic", "train",
+]  # fmt: skip
 _HOW = "pytest contract_tests --live -t TARGET --budget-usd 5"
 
 # Without this a failed assertion of a suite would only show "AssertionError". The package itself has already been

@@ -244,6 +244,10 @@ class Rig(ABC):
         """Return a model that loads, and raises when it is called."""
         return self.samples.failing()
 
+    def streaming(self) -> Model:
+        """Return a model that yields its answer."""
+        return self.samples.streaming()
+
     def orphans(self, client: Client) -> list[str]:
         """List what gc would delete."""
         return [f"{item.kind} {item.id}" for item in client.gc().orphans]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from sdk.packaging.model import Model
@@ -36,6 +36,10 @@ class Samples:
         """Return a model that answers where it is packed and raises where it is served."""
         return self._once("failing", 0, failing_when_served)
 
+    def streaming(self) -> Model:
+        """Return a model that yields its answer."""
+        return self._once("streaming", 0, yielding)
+
     def _once(self, name: str, n: int, make: Callable[[], Callable[..., Any]]) -> Model:
         from sdk.packaging.model import model
 
@@ -63,6 +67,27 @@ def behaving(n: int) -> Callable[[Sequence[Sequence[float]]], list[float]]:
             name = {4.0: "CONTRACT_VALUE", 5.0: "CONTRACT_SECRET"}.get(float(action))
             answers.append(n + float(os.environ.get(name, "-1") if name else value))
         return answers
+
+    return predict
+
+
+def yielding() -> Callable[[Sequence[Sequence[float]]], Iterator[dict[str, int]]]:
+    """Return a generator function: it yields ``x`` items, fails after ``x``, or pauses ``x`` seconds between them."""
+    failure = FAILURE
+
+    def predict(rows: Sequence[Sequence[float]]) -> Iterator[dict[str, int]]:
+        import itertools
+        import time
+
+        ((action, value),) = rows
+        for number in itertools.count():
+            if action < 2 and number >= value:
+                break
+            if action == 2:
+                time.sleep(float(value))
+            yield {"item": number}
+        if action == 1:
+            raise RuntimeError(failure)
 
     return predict
 

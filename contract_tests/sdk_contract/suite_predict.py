@@ -60,6 +60,13 @@ class PredictSuite:
 
         assert [x + 1.0 for x in range(10)] == asyncio.run(ask())
 
+    def test_predictions_are_streamed(self, rig: Rig, endpoint: Endpoint) -> None:
+        """The items of a model that does not stream are its predictions; a refusal is the same error."""
+        rig.need(Capability.STREAM)
+        assert [2.0, 3.0] == list(endpoint.stream([[ANSWER, 1.0], [ANSWER, 2.0]]))
+        with pytest.raises(InvalidInputError):
+            endpoint.stream([[ANSWER]])
+
     def test_the_models_own_failure(self, rig: Rig, endpoint: Endpoint) -> None:
         """An exception in the model is a ModelError with the container's own status, not the platform's; no trace."""
         with pytest.raises(ModelError) as failed:

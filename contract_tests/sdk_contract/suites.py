@@ -14,6 +14,7 @@ from .suite_monitor import MonitorSuite
 from .suite_operations import OperationsSuite
 from .suite_predict import PredictSuite
 from .suite_prices import PricesSuite
+from .suite_stream import StreamSuite
 from .suite_traffic import TrafficSuite
 from .suite_train import TrainSuite
 
@@ -26,6 +27,7 @@ ALL = (
     DeploySuite,
     TrafficSuite,
     PredictSuite,
+    StreamSuite,
     TrainSuite,
     MonitorSuite,
     LogsSuite,
@@ -65,6 +67,7 @@ __all__ = [
     "PredictSuite",
     "PricesSuite",
     "SampleSuite",
+    "StreamSuite",
     "TrafficSuite",
     "TrainSuite",
     "tests",

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         Resource,
         Resources,
         ServiceHost,
+        Streaming,
         StreamsLogs,
         Support,
         TargetOptions,
@@ -64,8 +65,8 @@ __all__ = [
     "DeploymentSpec", "DeploymentStatus", "EndpointSpec", "EndpointStatus", "Invoker", "JobSpec", "JobStatus",
     "Json", "Kind", "KnowsInstances", "KnowsTimes", "KnowsUsers", "KnowsVariables", "Labels", "LeaseRecord",
     "Leases", "Limits", "Live", "LogLine", "Materials", "ModelFault", "Monitors", "Nature", "Operation",
-    "PricesByRegion", "ProbesAside", "Ref", "Replicas", "Resource", "Resources", "ServiceHost", "StreamsLogs",
-    "Support", "TargetOptions", "Trains", "change_times", "spec_hash",
+    "PricesByRegion", "ProbesAside", "Ref", "Replicas", "Resource", "Resources", "ServiceHost", "Streaming",
+    "StreamsLogs", "Support", "TargetOptions", "Trains", "change_times", "spec_hash",
 ]  # fmt: skip
 
 

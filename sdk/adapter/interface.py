@@ -86,6 +86,7 @@ class Capability(StrEnum):
     TTL = "ttl"
     IMAGES = "images"  # takes ready-made images
     STOP_JOB = "stop_job"
+    STREAM = "stream"  # an answer arrives item by item
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,26 @@ class ModelFault:
 
 
 @dataclass(frozen=True, slots=True)
+class Streaming:
+    """The way a platform streams an answer, where it differs from the way it sends a whole one.
+
+    Args:
+        url: The URL to which such requests are POSTed; that of whole answers if empty.
+        headers: Sent with such requests, in addition to ``Accept: text/event-stream``.
+        content_type: The header of an answer with the content type of the container's own answer.
+        decoder: Makes a function for one answer, which takes the pieces of its body and returns the container's bytes
+            in them, and at the end an empty piece; ``None`` if the platform passes the bytes on unchanged. For a
+            failure that the platform reports in the body it raises an error of :mod:`sdk.errors`, in the call after
+            the one that returned the last bytes before it.
+    """
+
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    content_type: str = "content-type"
+    decoder: Callable[[], Callable[[bytes], bytes]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Invoker:
     """The way to call an endpoint: the core implements the HTTP calls, the adapter provides address and credentials.
 
@@ -183,6 +204,7 @@ class Invoker:
         health: A plain HTTP URL that answers at once while the server runs, no matter how long the model takes.
         direct: Whether this process is connected to the server without an intermediary. The server reads a request
             completely before a model receives it, so a reset connection proves that no model received the request.
+        stream: The way to stream an answer; set where ``Capability.STREAM`` is supported.
     """
 
     url: str
@@ -199,6 +221,7 @@ class Invoker:
     revives: bool = False
     health: str | None = None
     direct: bool = False
+    stream: Streaming | None = None
 
 
 # --- the adapter ------------------------------------------------------------------------------------------------

@@ -21,12 +21,12 @@ FORMS: tuple[PolicyForm, ...] = get_args(PolicyForm)
 
 FIRST_DEPLOY = "first deploy"
 """What the first deploy or job creates once for all later ones, such as a bucket."""
-_LOOKS = ("predict", "status", "list", "logs", "monitor")
+_LOOKS = ("predict", "stream", "status", "list", "logs", "monitor")
 _CHANGES = ("deploy", "traffic", "finalize", "delete", "gc")
 _CI = frozenset((*_LOOKS, *_CHANGES, "doctor"))
 VERBS: Mapping[PolicyRole, frozenset[str]] = {
     "deployer": _CI | {FIRST_DEPLOY, "gc --shared", "train", "stop"},
-    "caller": frozenset({"predict"}),
+    "caller": frozenset({"predict", "stream"}),
     "runtime": frozenset({"runtime"}),
     "ci": _CI,
 }
@@ -35,7 +35,7 @@ VERBS: Mapping[PolicyRole, frozenset[str]] = {
 
 CHECKED: tuple[PolicyRole, ...] = ("caller", "ci", "deployer")
 """The roles that ``doctor`` checks for the identity that runs it."""
-READS_ENDPOINTS = "predict status list logs monitor deploy traffic finalize delete gc"
+READS_ENDPOINTS = "predict stream status list logs monitor deploy traffic finalize delete gc"
 TAKES_LEASES = "deploy traffic finalize delete gc train"
 LISTS_OWN = "list delete gc"
 """Verbs that read endpoints, take leases or list what mlport made, on every platform; used in adapters' tables."""

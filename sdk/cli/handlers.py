@@ -22,7 +22,7 @@ from .output import age, usd
 from .template import TEMPLATE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from ..adapter import Support
     from ..adapter.types import Check, EndpointStatus, JobStatus, LogLine, Replicas
@@ -263,16 +263,18 @@ def _show_plan(out: Output, plan: Plan) -> None:
 # --- read -------------------------------------------------------------------------------------------------------
 
 
-def do_predict(
-    out: Output, *, name: str, inputs: Any, curl: bool = False, target: str | None = None, **values: Any
-) -> None:
+def do_predict(out: Output, *, name: str, inputs: Any, target: str | None = None, **values: Any) -> None:
     """Run ``mlport predict``."""
     client = _client(out, target)
     endpoint = client.endpoint(name)
     if isinstance(inputs, parse.CsvTable):
         inputs = inputs.rows(signature_served(client.session(), client.status(name)))
-    if curl:
+    if values.pop("curl", False):
         out.data(endpoint.curl(inputs), endpoint.curl(inputs))
+        return
+    if values.pop("stream", False):
+        with endpoint.stream(inputs, **values) as items:
+            out.each(items, out.row if out.json_wanted else lambda item: out.line(str(item)))
         return
     answer = endpoint.predict(inputs, **values)
     if out.json_wanted:
@@ -384,17 +386,9 @@ def do_logs(out: Output, *, name: str, target: str | None = None, **values: Any)
     except NotFoundError as no_endpoint:
         lines = _job_logs(client, name, no_endpoint, values)
     if out.json_wanted:
-        _each(out, lines, lambda line: out.row(line.to_dict()))
+        out.each(lines, lambda line: out.row(line.to_dict()))
     else:
-        _each(out, lines, lambda line: out.line(_log_line(line)))
-
-
-def _each(out: Output, lines: Iterable[LogLine], show: Callable[[LogLine], None]) -> None:
-    """Show lines as they arrive, until standard output is closed."""
-    for line in lines:
-        show(line)
-        if out.unread:
-            return
+        out.each(lines, lambda line: out.line(_log_line(line)))
 
 
 def _log_line(line: LogLine) -> str:

@@ -19,11 +19,14 @@ from ..errors import SdkError
 from ..util.redact import Redactor, escape_controls
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from typing import TypeVar
 
     from rich.status import Status
 
     from ..executor import Event
+
+    T = TypeVar("T")
 
 PACKING = "sdk.packaging.code"  # the logger that reports what is packed
 _OUTER = ("click.", "sdk.cli.app")  # modules whose frames are at the top of every stack trace
@@ -128,6 +131,13 @@ class Output:
         ascii_only = not sys.stdout.encoding.lower().startswith("utf")
         with self.delivered():
             print(json.dumps(value, indent=indent, default=str, ensure_ascii=ascii_only))  # noqa: T201
+
+    def each(self, values: Iterable[T], show: Callable[[T], None]) -> None:
+        """Show values as they arrive, until standard output is closed."""
+        for value in values:
+            show(value)
+            if self.unread:
+                return
 
     def line(self, text: str) -> None:
         """Print one text on standard output, with its control characters escaped."""

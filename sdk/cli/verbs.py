@@ -158,6 +158,7 @@ VERBS: tuple[Verb, ...] = (
         Param("inputs", "JSON rows, @FILE (also .csv, .jsonl), or -", "input", positional=True, required=True),
         Param("deployment", "make this deployment answer"),
         Param("curl", "print the request as a shell line instead of sending it", "flag", cli_only=True),
+        Param("stream", "show the items of the answer as they arrive, one on each line", "flag", cli_only=True),
         TARGET,
         TIMEOUT,
     )),

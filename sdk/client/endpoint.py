@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from ..adapter.types import EndpointStatus, LogLine
     from ..dataplane.prediction import Prediction
+    from ..dataplane.streams import AsyncStream, Stream
     from .monitor import Watch
 
 
@@ -26,6 +27,12 @@ class _EndpointVerbs(Protocol):
     def apredict(
         self, name: str, inputs: Any, *, deployment: str | None, target: str | None, timeout: str | float | None
     ) -> Coroutine[Any, Any, Prediction]: ...
+    def stream(
+        self, name: str, inputs: Any, *, deployment: str | None, target: str | None, timeout: str | float | None
+    ) -> Stream: ...
+    def astream(
+        self, name: str, inputs: Any, *, deployment: str | None, target: str | None, timeout: str | float | None
+    ) -> Coroutine[Any, Any, AsyncStream]: ...
     def request(self, name: str, inputs: Any, *, deployment: str | None, target: str | None) -> httpx.Request: ...
     def curl(self, name: str, inputs: Any, *, deployment: str | None, target: str | None) -> str: ...
     def promote(self, name: str, *, target: str | None, timeout: str | float | None) -> Endpoint: ...
@@ -109,6 +116,16 @@ class Endpoint:
     ) -> Coroutine[Any, Any, Prediction]:
         """Predict without blocking the event loop; see :meth:`sdk.Client.predict`."""
         return self._client.apredict(self.name, inputs, deployment=deployment, target=self.target, timeout=timeout)
+
+    def stream(self, inputs: Any, *, deployment: str | None = None, timeout: str | float | None = None) -> Stream:
+        """Send inputs to the model and return the items of its answer as they arrive; see :meth:`sdk.Client.stream`."""
+        return self._client.stream(self.name, inputs, deployment=deployment, target=self.target, timeout=timeout)
+
+    def astream(
+        self, inputs: Any, *, deployment: str | None = None, timeout: str | float | None = None
+    ) -> Coroutine[Any, Any, AsyncStream]:
+        """Stream without blocking the event loop; see :meth:`sdk.Client.astream`."""
+        return self._client.astream(self.name, inputs, deployment=deployment, target=self.target, timeout=timeout)
 
     def request(self, inputs: Any, *, deployment: str | None = None) -> httpx.Request:
         """Return the signed request of a predict, for any other HTTP client; it contains credentials."""

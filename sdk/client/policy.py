@@ -25,8 +25,8 @@ class RightsVerbs(ClientBase):
 
         Args:
             role: ``"deployer"`` for all verbs; ``"ci"`` for a pipeline, without jobs, ``gc --shared`` and the resources
-                that only the first deploy creates; ``"caller"`` for ``predict``; ``"runtime"`` for the identity of the
-                platform's containers.
+                that only the first deploy creates; ``"caller"`` for ``predict`` and ``stream``; ``"runtime"`` for the
+                identity of the platform's containers.
             form: ``"json"`` for the platform's own format, ``"tf"`` for Terraform, ``"bicep"`` for Azure.
             secrets: Names of the platform's secrets that deploys may read (the ``NAME`` of ``cloud:NAME``).
             target: The target in the configuration.

@@ -19,7 +19,7 @@ from .resolve import region_of
 from .session import READ_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from typing import TypeVar
 
     import httpx
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..adapter.types import EndpointStatus, LogLine
     from ..dataplane.invoke import Caller
     from ..dataplane.prediction import Prediction
+    from ..dataplane.streams import AsyncStream, Stream
     from ..util.waiting import Deadline
     from .price_refresh import Refreshed
     from .session import Session
@@ -92,17 +93,67 @@ class ReadVerbs(ClientBase):
     ) -> Prediction:
         """Do the same as :meth:`predict` asynchronously; only the first read of the endpoint blocks the event loop."""
         session, seconds = self.session(target), _maybe(timeout)
-        with redacting_errors(session):
-            caller = self._callers.get(session, check_name(name))
-            deadline, since = _deadline(session, caller, seconds), session.clock.time()
-            try:
-                return await caller.apredict(inputs, deployment=deployment, seconds=seconds)
-            except SdkError as error:
-                fresh = await asyncio.to_thread(self._callers.outdated, session, name, error, deadline)
-                if fresh is None:
-                    await asyncio.to_thread(say_how, session, name, error, since, deadline)
-                    raise
-            return await fresh.apredict(inputs, deployment=deployment, seconds=deadline.left)
+
+        async def call(caller: Caller, left: float | None) -> Prediction:
+            return await caller.apredict(inputs, deployment=deployment, seconds=left)
+
+        return await self._acalled(session, name, call, seconds)
+
+    def stream(
+        self,
+        name: str,
+        inputs: Any,
+        *,
+        deployment: str | None = None,
+        target: str | None = None,
+        timeout: str | float | None = None,
+    ) -> Stream:
+        """Send a request to the model behind an endpoint, and return the items of its answer as they arrive.
+
+        A function or class that is a generator streams what it yields. The items of any other model are its
+        predictions, which arrive together.
+
+        Args:
+            name: The endpoint.
+            inputs: As for :meth:`predict`, but always sent in one request.
+            deployment: The deployment that must answer, where the platform supports this.
+            target: The target in the configuration.
+            timeout: Seconds, or text such as ``"30s"``, for each item; the platform's limit by default.
+
+        Returns:
+            An iterator over plain Python values. Iterating raises the same errors as :meth:`predict` if the model or
+            the connection fails in between; close it to end the model's work early.
+
+        Raises:
+            UnsupportedError: The platform has no streams.
+
+        Example:
+            >>> for item in sdk.stream("story", ["Once upon a time"]):  # doctest: +SKIP
+            ...     print(item, end="", flush=True)
+        """
+        session, seconds = self.session(target), _maybe(timeout)
+
+        def call(caller: Caller, left: float | None) -> Stream:
+            return caller.stream(inputs, deployment=deployment, timeout=left)
+
+        return self._called(session, name, call, seconds)
+
+    async def astream(
+        self,
+        name: str,
+        inputs: Any,
+        *,
+        deployment: str | None = None,
+        target: str | None = None,
+        timeout: str | float | None = None,  # noqa: ASYNC109  # the same arguments as stream
+    ) -> AsyncStream:
+        """Do the same as :meth:`stream` asynchronously: ``async for item in await client.astream(…)``."""
+        session, seconds = self.session(target), _maybe(timeout)
+
+        async def call(caller: Caller, left: float | None) -> AsyncStream:
+            return await caller.astream(inputs, deployment=deployment, seconds=left)
+
+        return await self._acalled(session, name, call, seconds)
 
     def request(
         self, name: str, inputs: Any, *, deployment: str | None = None, target: str | None = None
@@ -136,6 +187,25 @@ class ReadVerbs(ClientBase):
                     say_how(session, name, error, since, deadline)
                     raise
             return call(fresh, deadline.left)
+
+    async def _acalled(
+        self,
+        session: Session,
+        name: str,
+        call: Callable[[Caller, float | None], Coroutine[Any, Any, T]],
+        seconds: float | None,
+    ) -> T:
+        with redacting_errors(session):
+            caller = self._callers.get(session, check_name(name))
+            deadline, since = _deadline(session, caller, seconds), session.clock.time()
+            try:
+                return await call(caller, seconds)
+            except SdkError as error:
+                fresh = await asyncio.to_thread(self._callers.outdated, session, name, error, deadline)
+                if fresh is None:
+                    await asyncio.to_thread(say_how, session, name, error, since, deadline)
+                    raise
+            return await call(fresh, deadline.left)
 
     # --- reading ------------------------------------------------------------------------------------------------
 

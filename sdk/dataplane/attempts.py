@@ -85,6 +85,7 @@ class Attempts:
     deadline: Deadline
     asynchronous: bool = False
     target: str = ""
+    most: int | None = None
     wire: ConnectionTrace = field(default_factory=ConnectionTrace)
     made: int = 0
     stale_used: bool = False
@@ -122,7 +123,7 @@ class Attempts:
         request.extensions = {
             "timeout": {"connect": min(left, _CONNECT_S), "read": left, "write": left, "pool": left},
             "trace": self.wire.asee if self.asynchronous else self.wire.see,
-            **Bound(self.invoker.limits.answer_bytes).extensions,
+            **Bound(self.invoker.limits.answer_bytes if self.most is None else self.most).extensions,
         }
         return request
 

@@ -25,14 +25,17 @@ from ..util.hosts import on_this_machine
 from ..util.waiting import Deadline, TokenBucket
 from .attempts import REQUEST_ID, WAITED, Attempts, Outcome, Steps
 from .health_checks import HealthWatch, Standstill
-from .payload import EncodingRules, RequestBody, bodies, index_of
+from .payload import EVENTS, JSON, EncodingRules, RequestBody, bodies, index_of
 from .prediction import Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from ..adapter import Clock, Invoker
     from .connections import ConnectionPool
+    from .streams import AsyncStream, Stream
+
+_STREAM_BYTES = 1 << 40  # of a whole stream, which is never in memory; its items are limited like other answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,21 @@ class Caller:
             answers.add(await self._adrive(self._attempts(deadline, asynchronous=True).steps(request)))
         return answers.joined((self._clock.monotonic() - begin) * 1000)
 
+    def stream(self, inputs: Any, *, deployment: str | None = None, timeout: float | None = None) -> Stream:
+        """Send the input in one request, and return the items of the answer as they arrive."""
+        from .streams import Stream
+
+        request, attempts = self._stream_request(inputs, deployment, self._deadline(timeout))
+        return Stream(self._drive(attempts.steps(request), self._open), attempts)
+
+    async def astream(self, inputs: Any, *, deployment: str | None = None, seconds: float | None = None) -> AsyncStream:
+        """Stream without blocking the event loop."""
+        from .streams import AsyncStream
+
+        deadline = self._deadline(seconds)
+        request, attempts = self._stream_request(inputs, deployment, deadline, asynchronous=True)
+        return AsyncStream(await self._adrive(attempts.steps(request), self._aopen), attempts)
+
     def request(self, inputs: Any, *, deployment: str | None = None) -> httpx.Request:
         """Return the signed request of a predict, for any other client to send.
 
@@ -193,9 +211,30 @@ class Caller:
         }
         if deployment is not None:
             if self.invoker.pin is None or not self.facts.pinnable:
-                raise _cannot_pin(self.facts)
+                raise _cannot(self.facts, "pin", "send a request to one deployment of an endpoint")
             headers.update(self.invoker.pin(deployment))
         return httpx.Request("POST", self._url, headers=headers, content=body.content)
+
+    def _stream_request(
+        self, inputs: Any, deployment: str | None, deadline: Deadline, *, asynchronous: bool = False
+    ) -> tuple[httpx.Request, Attempts]:
+        """Return the request for a streamed answer, and the attempts to send it.
+
+        Raises:
+            UnsupportedError: The platform has no streams.
+        """
+        way = self.invoker.stream
+        if way is None:
+            raise _cannot(self.facts, "stream", "stream an answer")
+        (body,) = bodies(inputs, replace(self._rules(), rowwise=False, wrap=None))
+        if body.content_type == JSON:  # for platforms that do not pass the Accept header on to the container
+            body = replace(body, content=body.content[:-1] + b',"stream":true}')
+        request = self._request(body, deployment)
+        request.url = httpx.URL(way.url) if way.url else self._url
+        request.headers.update({"accept": EVENTS, **way.headers})
+        attempts = self._attempts(deadline, asynchronous=asynchronous)
+        attempts.most = _STREAM_BYTES
+        return request, attempts
 
     def _attempts(self, deadline: Deadline, *, asynchronous: bool = False) -> Attempts:
         return Attempts(
@@ -212,7 +251,7 @@ class Caller:
 
     # --- sending ------------------------------------------------------------------------------------------------
 
-    def _drive(self, steps: Steps) -> httpx.Response:
+    def _drive(self, steps: Steps, send: Callable[[httpx.Request], httpx.Response] | None = None) -> httpx.Response:
         outcome: Outcome | None = None
         while True:
             try:
@@ -223,7 +262,7 @@ class Caller:
                 self._clock.sleep(step)
                 continue
             try:
-                outcome = self._send(step)
+                outcome = (send or self._send)(step)
             except (httpx.TransportError, UnreadableError) as error:
                 outcome = error
 
@@ -241,7 +280,24 @@ class Caller:
             except StopIteration:
                 return answer
 
-    async def _adrive(self, steps: Steps) -> httpx.Response:
+    def _open(self, request: httpx.Request) -> httpx.Response:
+        """Send with httpx, and return the answer without its body unless it is a refusal."""
+        response = self._pool().send(request, auth=self.invoker.auth, stream=True)
+        if not response.is_success:
+            response.read()
+        return response
+
+    async def _aopen(self, pool: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+        response = await pool.send(request, auth=self.invoker.auth, stream=True)
+        if not response.is_success:
+            await response.aread()
+        return response
+
+    async def _adrive(
+        self,
+        steps: Steps,
+        send: Callable[[httpx.AsyncClient, httpx.Request], Awaitable[httpx.Response]] | None = None,
+    ) -> httpx.Response:
         outcome: Outcome | None = None
         pool = await self._apool()
         while True:
@@ -254,7 +310,7 @@ class Caller:
                 continue
             try:
                 async with asyncio.timeout(step.extensions["timeout"]["read"]):
-                    outcome = await self._asend(pool, step)
+                    outcome = await (send or self._asend)(pool, step)
             except TimeoutError:
                 outcome = httpx.ReadTimeout("no whole answer in time", request=step)
             except (httpx.TransportError, UnreadableError) as error:
@@ -370,10 +426,10 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _cannot_pin(facts: EndpointFacts) -> UnsupportedError:
+def _cannot(facts: EndpointFacts, capability: str, what: str) -> UnsupportedError:
     return UnsupportedError(
-        f"{facts.provider} cannot send a request to one deployment of an endpoint",
-        capability="pin",
+        f"{facts.provider} cannot {what}",
+        capability=capability,
         reason="upstream",
         provider=facts.provider,
         resource=facts.name,

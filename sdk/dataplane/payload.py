@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 NPY = "application/x-npy"
+EVENTS = "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NO_JSON = "return numbers, text, lists, dicts, arrays or tables"
 _HINTS = {
     "returned a set": "return a list with one value per row",
-    "no streaming": "return a list with one value per row",
+    "returned an iterator": "return a list with one value per row",
     "returned None": "return one value per row",
     "complex": "return its two parts, such as [value.real, value.imag]",
 }

@@ -15,7 +15,7 @@ from sdk.packaging import answers, axes, code, columns, examples, fitted, length
 from sdk.packaging.flavours import flavour_of
 from sdk.packaging.flavours.base import RoundTrip
 from sdk.packaging.flavours.onnx import Onnx
-from sdk.packaging.flavours.python import settled
+from sdk.packaging.flavours.python import Streamed, settled
 from sdk.packaging.manifest import Manifest, Signature, Tensor
 from sdk.packaging.pack import Parts, publish
 from sdk.packaging.usercode import running
@@ -244,6 +244,8 @@ def _signature(  # noqa: PLR0917
         records = traits.records or msgspec.UNSET
         return Signature(traits.inputs, columns=traits.columns, rowwise=bool(rowwise), allow_nan=nan, records=records)
     answered = _Answered(flavour, live, trial, prepared)
+    if isinstance(trial.answer, Streamed):
+        return _signature_of_stream(answered, traits, wishes)
     names = answered.names()
     found = answered.parts(names)
     inputs, nan = _inputs(answered, traits, prepared, wishes.allow_nan)
@@ -265,6 +267,28 @@ def _signature(  # noqa: PLR0917
         allow_nan=nan,
     )
     answers.check(prepared, trial.answer, signature, trial.method, lists=answered.lists)
+    return signature
+
+
+def _signature_of_stream(answered: _Answered, traits: Traits, wishes: ObjectOptions) -> Signature:
+    """Return the signature of a model that yields its answer: the items have no declared form.
+
+    Raises:
+        ConfigError: The user says that rows are independent, or an item cannot be sent.
+    """
+    if wishes.rowwise:
+        raise ConfigError("rowwise=True, but the model yields its answer item by item", hint="leave rowwise= out")
+    prepared = answered.prepared
+    inputs, nan = _inputs(answered, traits, prepared, wishes.allow_nan)
+    signature = Signature(
+        inputs=inputs,
+        columns=examples.columns(prepared),
+        integer_columns=examples.integer_columns(prepared),
+        records=examples.are_records(prepared),
+        allow_nan=nan,
+    )
+    trial = answered.trial
+    answers.check(prepared, [*trial.answer], signature, trial.method, lists=False)
     return signature
 
 

@@ -10,22 +10,28 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
-from . import media, v2
+import msgspec
+
+from . import media, streams, v2
 from .codecs import Answer, Input, decode, encode, media_type, unsupported
 from .convert import DATATYPES
 from .failures import RequestError, bad_input
 from .jsontext import encode_json
-from .media import BINARY, JSON, NPY
+from .media import BINARY, EVENTS, JSON, NPY
 from .metrics import Metrics, Summary
 from .scheduler import ModelRaised, Scheduler
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from .bundle import Bundle
     from .logs import Log
     from .outputs import Outputs
     from .settings import ServerSettings
+    from .streams import ItemStream
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -37,12 +43,14 @@ _TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-
 """Version, trace, parent and flags, see https://www.w3.org/TR/trace-context/."""
 _FAILED = 400
 _HEALTH = frozenset({"live", "ready"})
+_PAUSE_S = 10.0
+_STREAM_HEADERS = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))  # for proxies: send on at once
 
 
 class ServerExchange:
     """One request while it is being handled."""
 
-    __slots__ = ("began", "body", "headers", "id", "method", "path", "rows", "scope")
+    __slots__ = ("began", "body", "failed", "headers", "id", "items", "method", "path", "rows", "scope")
 
     def __init__(self, scope: Mapping[str, Any], request_id: str, began: float) -> None:
         self.scope = scope
@@ -53,6 +61,18 @@ class ServerExchange:
         self.began = began
         self.body = b""
         self.rows = 0
+        self.items: int | None = None  # of a streamed answer
+        self.failed = 0  # the status of an error after the head of a streamed answer
+
+    @property
+    def connection(self) -> Any:
+        """The connection of the client; None in front of another server than ours."""
+        return self.scope.get("state", {}).get("connection")
+
+    def gone(self) -> bool:
+        """Return whether the client has disconnected; also called from the worker."""
+        connection = self.connection
+        return connection is not None and connection.gone()
 
     def header(self, name: bytes) -> bytes | None:
         """Return the value of a header field, or None."""
@@ -136,6 +156,7 @@ class App:
             answer = await self._guarded(kind, exchange)
             status = answer.status
             await self._send(send, exchange, answer)
+            status = exchange.failed or status
         except Disconnected:
             pass
         finally:
@@ -166,6 +187,8 @@ class App:
         trace = _TRACE.fullmatch(exchange.header(b"traceparent") or b"")
         if trace is not None:
             more["trace_id"] = trace[1].decode()
+        if exchange.items is not None:
+            more["items"] = exchange.items
         ms = round(seconds * 1000, 2)
         self._log.info("request", request_id=exchange.id, method=exchange.method, route=kind, status=status, ms=ms,
                        rows=exchange.rows, **more)  # fmt: skip
@@ -177,18 +200,22 @@ class App:
         try:
             self._check_route(kind, exchange)
             return await self._handlers[kind](exchange)
-        except RequestError as error:
+        except Exception as error:  # noqa: BLE001 - last resort: a bug of ours must not end the connection without a response
+            return self._failed(error, exchange)
+
+    def _failed(self, error: Exception, exchange: ServerExchange) -> Answer:
+        """Log an exception as far as needed, and return its error response."""
+        if isinstance(error, RequestError):
             if error.status >= 500 and error.code == "bad_model_output":
                 self._log.error(error.code, request_id=exchange.id, message=error.message)
             return self._error(error, exchange)
-        except ModelRaised as raised:
-            self._log.error("model_error", trace=raised.error, request_id=exchange.id)
+        if isinstance(error, ModelRaised):
+            self._log.error("model_error", trace=error.error, request_id=exchange.id)
             message = f"the model raised an exception; its trace is in the log under request id {exchange.id}"
             return self._error(RequestError(500, "model_error", message), exchange)
-        except Exception as error:  # noqa: BLE001 - last resort: a bug of ours must not end the connection without a response
-            self._log.error("internal_error", trace=error, request_id=exchange.id)
-            message = f"the server failed; its trace is in the log under request id {exchange.id}"
-            return self._error(RequestError(500, "internal_error", message), exchange)
+        self._log.error("internal_error", trace=error, request_id=exchange.id)
+        message = f"the server failed; its trace is in the log under request id {exchange.id}"
+        return self._error(RequestError(500, "internal_error", message), exchange)
 
     def _error(self, error: RequestError, exchange: ServerExchange) -> Answer:
         details = {
@@ -204,17 +231,21 @@ class App:
         return Answer(JSON, encode_json(body), error.headers, error.status)
 
     async def _send(self, send: Send, exchange: ServerExchange, answer: Answer) -> None:
-        headers = [
-            (b"content-type", answer.content_type),
-            (b"content-length", str(len(answer.body)).encode()),
-            *self._always,
-            *answer.headers,
-        ]
+        pieces = answer.pieces
+        if pieces is not None and exchange.scope["http_version"] == "1.0":  # which has no chunked bodies
+            answer, pieces = msgspec.structs.replace(answer, body=b"".join([one async for one in pieces])), None
+        headers = [(b"content-type", answer.content_type), *self._always, *answer.headers]
+        if pieces is None:
+            headers.append((b"content-length", str(len(answer.body)).encode()))
         if exchange.id:
             headers.append((b"x-request-id", exchange.id.encode()))
         if self.draining:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        if pieces is not None:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": answer.body})
 
     def _request_id(self, headers: list[tuple[bytes, bytes]]) -> str:
@@ -244,7 +275,12 @@ class App:
         sent = JSON if header == JSON else media_type(exchange.headers, b"content-type")
         form = media.wanted(exchange.header(b"accept"), NPY if sent == NPY else JSON)
         given = decode(sent, header, exchange.body, self._manifest.signature, self._settings.limits)
+        form = EVENTS if given.stream else form
         outputs = await self._run(given, exchange)
+        if outputs.items is not None:
+            if form in streams.FORMS:
+                return Answer(form, b"", _STREAM_HEADERS, pieces=self._pieces(form, outputs.items, exchange))
+            outputs = await self._collected(outputs.items, exchange)
         if form == NPY == sent and not outputs.is_one_tensor and NPY not in (exchange.header(b"accept") or b"").lower():
             form = JSON  # the request's form does not require the same form of response
         return encode(form, outputs)
@@ -257,17 +293,50 @@ class App:
         length = exchange.header(v2.LENGTH_HEADER)
         request, given = v2.decode(exchange.body, length, self._manifest.signature, self._settings.limits)
         outputs = await self._run(given, exchange)
+        if outputs.items is not None:
+            outputs = await self._collected(outputs.items, exchange)
         return v2.encode(request, outputs, self._manifest.name, self._version)
 
     async def _run(self, given: Input, exchange: ServerExchange) -> Outputs:
         exchange.rows = given.rows
         self.metrics.rows.observe(given.rows)
         began = time.monotonic()
-        connection = exchange.scope.get("state", {}).get("connection")
-        gone = connection.gone if connection is not None else _never
-        outputs = await self._scheduler.predict(given, exchange.began + self._deadline(exchange), gone)
+        outputs = await self._scheduler.predict(given, exchange.began + self._deadline(exchange), exchange.gone)
         self.metrics.model_seconds.observe(time.monotonic() - began)
         return outputs
+
+    async def _collected(self, stream: ItemStream, exchange: ServerExchange) -> Outputs:
+        """Return all items of a streamed answer, for a client that did not ask for a stream."""
+        try:
+            return await stream.collected(exchange.began + self._deadline(exchange))
+        finally:
+            stream.cancel()
+
+    async def _pieces(self, form: bytes, stream: ItemStream, exchange: ServerExchange) -> AsyncIterator[bytes]:
+        """Iterate over the body of a streamed answer; the deadline applies to each item."""
+        exchange.items = 0
+        end = time.monotonic() + self._deadline(exchange)
+        try:
+            while (items := await stream.take(min(_PAUSE_S, end - time.monotonic()))) != []:
+                if items is not None:
+                    exchange.items += len(items)
+                    end = time.monotonic() + self._deadline(exchange)
+                    yield streams.piece(form, items)
+                    continue
+                streams.check_time(end)
+                if form == EVENTS:
+                    yield streams.PAUSE
+            if form == EVENTS:
+                yield streams.END
+        except Exception as error:  # noqa: BLE001 - as for other responses, see `_guarded`
+            answer = self._failed(error, exchange)
+            exchange.failed = answer.status
+            if form == EVENTS:
+                yield streams.event(answer.body, b"error")
+            elif exchange.connection is not None:  # JSON lines have no form for an error
+                exchange.connection.transport.abort()
+        finally:
+            stream.cancel()
 
     def _deadline(self, exchange: ServerExchange) -> float:
         limit = self._settings.limits.deadline_s
@@ -358,10 +427,6 @@ async def _read(receive: Receive) -> bytes:
             raise Disconnected
         parts.append(message["body"])
     return b"".join(parts)
-
-
-def _never() -> bool:
-    return False
 
 
 def _describe(tensor: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Results of `async def` model code, awaited on one event loop for all threads of the process.
+"""Results of `async def` model code and iterators, awaited on one event loop for all threads of the process.
 
 All threads share one loop, so that resources opened in the model's first call, such as a connection pool, also serve
 later calls. The loop runs in its own thread, since the caller may have a running loop of its own, as in a notebook.
@@ -7,11 +7,12 @@ later calls. The loop runs in its own thread, since the caller may have a runnin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterator
 
 _lock = threading.Lock()
 _loops: list[asyncio.AbstractEventLoop] = []
@@ -29,6 +30,21 @@ def settled(answer: Any) -> Any:
     if error is not None:
         raise error
     return value
+
+
+def iterated(answer: Any) -> Iterator[Any]:
+    """Iterate over an iterator or an asynchronous iterator, and close it at the end."""
+    try:
+        if not hasattr(answer, "__anext__"):
+            yield from answer
+            return
+        with contextlib.suppress(StopAsyncIteration):
+            while True:
+                yield settled(answer.__anext__())
+    finally:
+        close = getattr(answer, "aclose", None) or getattr(answer, "close", None)
+        if close is not None:
+            settled(close())
 
 
 async def _outcome(answer: Awaitable[Any]) -> tuple[Any, BaseException | None]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import msgspec
 
-from . import answers, bodies, columnar, media, npy
+from . import answers, bodies, columnar, media, npy, streams
 from .convert import Array
 from .failures import RequestError, bad_input
 from .jsontext import encode_json
-from .media import CSV, JSON, NPY
+from .media import CSV, EVENTS, JSON, NPY
 from .signature import FREE, ServedSignature
 
 if TYPE_CHECKING:
@@ -26,25 +26,31 @@ if TYPE_CHECKING:
 
 
 class Input(msgspec.Struct, frozen=True):
-    """The checked input of one request: tensors by name, or the free JSON value; `rows` is the number of rows."""
+    """The checked input of one request: tensors by name, or the free JSON value; `rows` is the number of rows.
+
+    `stream` says whether the body asks for a streamed answer.
+    """
 
     tensors: dict[str, Array]
     free: Any
     rows: int
+    stream: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A response: content type, body and further headers."""
+    """A response: content type, body and further headers; `pieces` is an asynchronous iterator over a streamed body."""
 
     content_type: bytes
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
     status: int = 200
+    pieces: Any = None
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
     instances: list[Any] | dict[str, Any]
     parameters: dict[str, Any] | None = None
+    stream: bool = False
 
 
 class Digits(float):
@@ -170,7 +176,8 @@ def decode_instances(body: bytes, signature: ServedSignature, limits: ServerLimi
     if decoded.parameters:
         raise bad_input("unknown_parameters", "this model takes no parameters", "parameters")
     instances = decoded.instances if isinstance(decoded.instances, list) else signature.rows(decoded.instances)
-    return from_rows(instances, signature)
+    given = from_rows(instances, signature)
+    return msgspec.structs.replace(given, stream=True) if decoded.stream else given
 
 
 def from_rows(rows: list[Any], signature: ServedSignature) -> Input:
@@ -213,8 +220,8 @@ def encode(form: bytes, outputs: Outputs) -> Answer:
     if form == CSV:
         return Answer(b"text/csv; charset=utf-8", answers.as_csv(outputs))
     rows = _predictions(outputs)
-    lines = rows if isinstance(rows, list) else [rows]  # pyright: ignore[reportUnknownVariableType]
-    return Answer(form, b"".join(encode_json(line) + b"\n" for line in lines))  # pyright: ignore[reportUnknownVariableType]
+    items = [encode_json(one) for one in (rows if isinstance(rows, list) else [rows])]  # pyright: ignore[reportUnknownVariableType]
+    return Answer(form, streams.piece(form, items) + (streams.END if form == EVENTS else b""))
 
 
 def _predictions(outputs: Outputs) -> Any:

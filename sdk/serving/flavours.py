@@ -21,7 +21,7 @@ from .awaited import settled
 from .convert import as_array
 from .failures import EXIT_LOAD, StartError, bad_input
 from .outputs import Outputs, normalise
-from .parts import PYTHON, as_scalars, by_name
+from .parts import PYTHON, as_scalars, by_name, is_stream
 from .signature import FREE, ServedSignature, table_rows
 from .tables import guessed, marked, pandas, table
 
@@ -62,6 +62,8 @@ class Predictor:
             RequestError: 500 if the model violates its own signature; exceptions of the model itself pass through.
         """
         answer = settled(self._call(self._value(given)))
+        if not self._lists and is_stream(answer):
+            return Outputs(items=answer)
         return normalise(answer, self._signature, self._method, given.rows, lists=self._lists)
 
     def _value(self, given: Input) -> Any:

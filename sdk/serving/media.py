@@ -8,6 +8,7 @@ JSON = b"application/json"
 NPY = b"application/x-npy"
 CSV = b"text/csv"
 BINARY = b"application/octet-stream"
+EVENTS = b"text/event-stream"
 LINES = (
     b"application/jsonlines",
     b"application/x-ndjson",
@@ -23,8 +24,8 @@ BODIES = frozenset({JSON, NPY, CSV, BINARY, *LINES, *ARROW, *PARQUET})
 """The media types of requests. Browsers preflight all of them across sites; never add text/plain or a form."""
 
 SHOWN_BODIES = (JSON, NPY, CSV, *LINES[:2], ARROW[0], PARQUET[0])
-SHOWN_ANSWERS = (JSON, NPY, CSV, *LINES[:2])
-_ANSWERS = (JSON, NPY, CSV, *LINES)
+SHOWN_ANSWERS = (JSON, NPY, CSV, *LINES[:2], EVENTS)
+_ANSWERS = (JSON, NPY, CSV, *LINES, EVENTS)
 _MOST_RANGES = 32
 
 

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 
 class Outputs(msgspec.Struct, frozen=True):
-    """The outputs of a model: named arrays, or the value in `free` if it has no array form."""
+    """The outputs of a model: named arrays, or the value in `free` if it has no array form.
+
+    `items` is an iterator over the items of a streamed answer, or the `ItemStream` that transports them.
+    """
 
     arrays: dict[str, Array] = {}
     free: Any = None
+    items: Any = None
 
     @property
     def is_one_tensor(self) -> bool:

@@ -33,9 +33,16 @@ def fault(result: Any) -> str | None:
     """Return why `result` is not a valid result, or None."""
     if result is None:
         return "the model returned None"
-    if hasattr(result, "__next__") or hasattr(result, "__anext__"):
-        return f"the model returned an iterator ({type(result).__name__}), and there is no streaming yet"
+    if is_stream(result):
+        return (
+            f"the model returned an iterator ({type(result).__name__}); only functions and classes can stream answers"
+        )
     return None
+
+
+def is_stream(result: Any) -> bool:
+    """Return whether a result is an iterator, whose items are sent as they come."""
+    return hasattr(result, "__next__") or hasattr(result, "__anext__")
 
 
 def by_name(answer: Any, names: Sequence[str] | None) -> Any:

@@ -5,7 +5,8 @@ use the whole processor anyway, and models that are not thread-safe stay correct
 that can share a call, see `batches`.
 
 Calls of a library's model that take less than a millisecond run on the event loop, which saves two thread switches per
-call; once they take longer, they run on the worker again.
+call; once they take longer, they run on the worker again. A model that yields its answer keeps its worker until the
+last item, see `streams`.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from .awaited import iterated
 from .codecs import Input
 from .failures import RequestError
+from .jsontext import encode_json
 from .metrics import ROWS, Histogram
 from .outputs import Outputs
+from .streams import ItemStream, late
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from .batches import Batches, DurationModel
     from .settings import ServerLimits
@@ -81,6 +85,7 @@ class Scheduler:
         self._seconds = 0.0  # smoothed duration of a call, divided by its requests
         self._turn_is_set = False
         self._short_rows = 0  # maximum number of rows of a call on the loop
+        self._streams: set[ItemStream] = set()
         self.joined = Histogram(ROWS)
         """The number of requests per joined call."""
 
@@ -146,13 +151,16 @@ class Scheduler:
             timer.cancel()
 
     def reject_all(self) -> int:
-        """Answer 503 to all requests that wait or run; return their number."""
+        """Answer 503 to all requests that wait or run, and end all streams; return their number."""
         with self._has_work:
             jobs, self._waiting = list(self._waiting), deque()
         running = [job for _, some in list(self._running.values()) for job in some]
         jobs = [job for job in (*running, *jobs) if not job.future.done()]
         self._settle([(job, None, _overloaded("the server is stopping", 1)) for job in jobs])
-        return len(jobs)
+        streams = list(self._streams)
+        for stream in streams:
+            stream.cancel(_overloaded("the server is stopping", 1))
+        return len(jobs) + len(streams)
 
     def _admit(self, deadline: float) -> None:
         queued = len(self._waiting)
@@ -167,8 +175,7 @@ class Scheduler:
 
     def _expire(self, job: _Job) -> None:
         if not job.future.done():
-            message = "no answer within the deadline (header x-mlport-deadline-ms, or MLPORT_DEADLINE_S)"
-            job.future.set_exception(RequestError(504, "deadline_exceeded", message))
+            job.future.set_exception(late())
 
     # Choice of the next caller: a worker or the event loop
 
@@ -192,7 +199,7 @@ class Scheduler:
             if jobs:
                 self._running[0] = (self._clock(), jobs)
         if jobs:
-            self._settle(self._answers(jobs))
+            self._settle(self._answers(jobs, 0))
         with self._has_work:
             self._running.pop(0, None)
             self._turn_is_set = False
@@ -206,7 +213,7 @@ class Scheduler:
                     self._has_work.wait()
                 self._running[number] = (self._clock(), jobs)
             try:
-                settled = self._answers(jobs)
+                settled = self._answers(jobs, number)
             finally:
                 self._running.pop(number, None)
             self._loop.call_soon_threadsafe(self._settle, settled)
@@ -253,21 +260,54 @@ class Scheduler:
 
     # Calls
 
-    def _answers(self, jobs: list[_Job]) -> list[Settled]:
+    def _answers(self, jobs: list[_Job], number: int) -> list[Settled]:
         """Call the model once for all jobs, or once per job if that fails or its outputs cannot be split."""
         began = self._clock()
         found = self._together(jobs) if len(jobs) > 1 else None
         if found is None:
-            found = [self._alone(job) for job in jobs]
+            found = [self._alone(job, number) for job in jobs]
         took = self._clock() - began
         self._seconds += 0.1 * (took / len(jobs) - self._seconds)
         return found
 
-    def _alone(self, job: _Job) -> Settled:
+    def _alone(self, job: _Job, number: int) -> Settled:
         try:
-            return job, self._call(job.given), None
+            outputs = self._call(job.given)
+            return job, outputs if outputs.items is None else self._streamed(job, outputs.items, number), None
         except BaseException as raised:  # noqa: BLE001 - a model's SystemExit must not end its worker
             return job, None, raised
+
+    def _streamed(self, job: _Job, answer: Iterator[Any] | AsyncIterator[Any], number: int) -> Outputs:
+        """Pass on the items of an answer until the last one, or until no more are wanted.
+
+        The request gets its stream with the first item, so a failure before that is an ordinary error.
+        """
+        stream = ItemStream(self._loop)
+        outputs = Outputs(items=stream)
+        error: BaseException | None = None
+        begun = False
+
+        def wanted() -> bool:
+            self._running[number] = (self._clock(), [job])  # the model is not stuck
+            return not job.gone()
+
+        self._streams.add(stream)
+        try:
+            for item in iterated(answer):
+                more = stream.put(encode_json(item), wanted) and wanted()
+                if not begun:
+                    begun = True
+                    self._loop.call_soon_threadsafe(self._settle, [(job, outputs, None)])
+                if not more:
+                    break
+        except BaseException as raised:
+            if not begun:
+                raise
+            error = raised if isinstance(raised, RequestError) else ModelRaised(raised)
+        finally:
+            self._streams.discard(stream)
+            stream.end(error)
+        return outputs
 
     def _together(self, jobs: list[_Job]) -> list[Settled] | None:
         """Return the results of one joined call; None if it failed or its outputs cannot be split.
@@ -307,6 +347,8 @@ class Scheduler:
     def _settle(settled: Sequence[Settled]) -> None:
         for job, outputs, error in settled:
             if job.future.done():
+                if outputs is not None and outputs.items is not None and not _has_result(job.future):
+                    outputs.items.cancel()
                 continue
             if isinstance(error, RequestError):
                 job.future.set_exception(error)
@@ -314,6 +356,10 @@ class Scheduler:
                 job.future.set_exception(ModelRaised(error))
             elif outputs is not None:
                 job.future.set_result(outputs)
+
+
+def _has_result(future: asyncio.Future[Outputs]) -> bool:
+    return not future.cancelled() and future.exception() is None
 
 
 def _any_size(_rows: int) -> bool:

@@ -8,7 +8,10 @@ import msgspec
 
 from sdk.dataplane.payload import EncodingRules, bodies
 from sdk.serving import bundle, codecs, flavours
+from sdk.serving.awaited import iterated
 from sdk.serving.columns import axes
+from sdk.serving.jsontext import encode_json
+from sdk.serving.outputs import Outputs
 from sdk.serving.settings import ServerLimits
 
 if TYPE_CHECKING:
@@ -29,5 +32,8 @@ def posted(model: Model, body: Any) -> Any:
     loaded = bundle.read(model.path)
     content = body if isinstance(body, bytes) else msgspec.json.encode({"instances": body})
     given = codecs.decode_instances(content, loaded.manifest.signature, ServerLimits())
-    answer = codecs.encode_predictions(flavours.load(loaded)(given))
+    outputs = flavours.load(loaded)(given)
+    if outputs.items is not None:
+        outputs = Outputs(free=[msgspec.json.decode(encode_json(one)) for one in iterated(outputs.items)])
+    answer = codecs.encode_predictions(outputs)
     return msgspec.json.decode(answer.body)["predictions"]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neighbors import NearestNeighbors
@@ -178,13 +179,18 @@ class Thing:
 
 class Streams:
     def predict(self, rows: Any) -> Any:
+        yield from (float(row[0]) for row in rows)
+
+
+class Streamer(DummyClassifier):  # type: ignore[misc]  # scikit-learn has no types
+    def predict(self, rows: Any) -> Any:
         yield from rows
 
 
 class StreamsSlowly:
     async def predict(self, rows: Any) -> Any:
         for row in rows:
-            yield row
+            yield float(row[0])
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
@@ -195,14 +201,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "range": (lambda rows: range(len(rows)), "the type range cannot be sent"),
     "keys": (lambda rows: [{(1, 2): 3} for _ in rows], "no JSON form"),
     "lone surrogate": (lambda rows: ["\ud800" for _ in rows], "no JSON form"),
-    "map": (lambda rows: map(float, rows[:, 0]), r"an iterator \(map\), and there is no streaming yet"),
-    "generator": (
-        lambda rows: (row for row in rows),
-        r"an iterator \(generator\), .* streaming yet; return a",
+    "item of a stream": (lambda rows: iter([1, Thing()]), "the type Thing cannot be sent"),
+    "streaming estimator": (
+        Streamer().fit(ROWS, TWO[:, 0]),
+        r"an iterator \(generator\); only functions and classes can stream",
     ),
-    "generator method": (Streams, "Streams is a generator, and there is no streaming yet"),
-    "generator of an object": (Streams(), "Streams is a generator, and there is no streaming yet"),
-    "asynchronous generator": (StreamsSlowly, "StreamsSlowly is a generator, and there is no streaming yet"),
     "set": (
         lambda rows: set(rows[:, 0].tolist()),
         "the model returned a set, which has no order; return a list with one",
@@ -221,10 +224,46 @@ def test_answer_that_the_server_cannot_send_is_refused(case: str) -> None:
         pack(obj)
 
 
-def test_generator_is_refused_without_an_example() -> None:
-    """It is seen in the function itself."""
-    with pytest.raises(ConfigError, match="Streams is a generator"):
-        make_model(Streams, name="answers")
+STREAMS: dict[str, Any] = {
+    "map": lambda rows: map(float, [row[0] for row in rows]),
+    "generator": lambda rows: (float(row[0]) for row in rows),
+    "class": Streams,
+    "object": Streams(),
+    "asynchronous": StreamsSlowly,
+}
+
+
+@pytest.mark.parametrize("case", STREAMS)
+@pytest.mark.parametrize("example", [ROWS[:3], ROWS[:1], None])
+def test_an_answer_that_is_yielded(case: str, example: Any) -> None:
+    """It has no declared outputs; as a whole answer its items are a list."""
+    model = make_model(STREAMS[case], name="answers", example=example)
+    assert model.signature is not None
+    assert ((), False) == (model.signature.outputs, model.signature.rowwise)
+    assert served(model, ROWS[:2]) == ROWS[:2, 0].tolist()
+
+
+def test_rows_of_a_stream_are_not_independent() -> None:
+    """Requests cannot share a call that yields."""
+    with pytest.raises(ConfigError, match="rowwise=True, but the model yields its answer item by item"):
+        pack(Streams, rowwise=True)
+
+
+def test_a_stream_without_end_is_packed() -> None:
+    """Only its beginning is looked at, and it is closed after that."""
+    seen: list[int] = []
+
+    def endless(rows: Any) -> Any:
+        try:
+            while True:
+                seen.append(len(rows))
+                yield 1
+        finally:
+            seen.append(-1)
+
+    pack(endless)
+    assert 0 < len(seen) < 10_000
+    assert seen[-1] == -1
 
 
 def test_answers_that_need_no_numpy() -> None:
@@ -238,7 +277,7 @@ def test_answers_that_need_no_numpy() -> None:
     )
     done = import_module("subprocess").run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     said = done.stdout.splitlines()
-    assert ["a complex number cannot be sent" in said[0], "None" in said[1], "streaming" in said[2]] == [True] * 3
+    assert ["a complex number cannot be sent" in said[0], "None" in said[1], said[2] == "()"] == [True] * 3
     assert "shape=(-1,)" in said[3]
 
 

@@ -407,10 +407,6 @@ def test_example_that_the_model_refuses_is_said() -> None:
         pack(fitted, example=[[1.0, 2.0]])
 
 
-def slowly(rows: Any) -> Any:
-    yield from rows
-
-
 def two(rows: Any, more: Any) -> Any:
     return rows
 
@@ -428,7 +424,6 @@ class Needy:
     [
         (5, {}, "a int cannot be made a model"),
         ("model.pkl", {}, "files go to Model.from_path"),
-        (slowly, {}, "slowly is a generator, and there is no streaming yet"),
         (two, {}, "function two cannot be called with one argument"),
         (Needy, {}, r"Needy\(\) needs arguments.*give an object"),
         (total, {"method": "predict_proba"}, "method: "),

@@ -161,7 +161,7 @@ CASES: dict[str, Case] = {
         Looks, ROWS, ROWS[:2], [0.0, 6.0]
     ),
     "Lightning-AI/LitServe#66: answer bit by bit": Case(
-        lambda rows: (row for row in rows), ROWS, "there is no streaming yet; return a list", None
+        lambda rows: ({"token": row[0]} for row in rows), ROWS, ROWS[:2], [{"token": 0.0}, {"token": 3.0}]
     ),
     "vllm and other chats: messages": Case(
         Messages,

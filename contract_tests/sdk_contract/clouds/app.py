@@ -15,8 +15,9 @@ import re
 import tempfile
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, cast
 from urllib.parse import parse_qsl, unquote
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .faults import Fault
 
 Handler: TypeAlias = "Callable[[Request], Response | Awaitable[Response]]"
-Body: TypeAlias = "bytes | Iterator[bytes] | AsyncIterator[bytes]"
+Body: TypeAlias = "bytes | Iterator[bytes] | AsyncGenerator[bytes]"
 
 _IN_MEMORY = 1 << 20
 _BLOCK = 1 << 18
@@ -140,7 +141,7 @@ class Service(Protocol):
 
 
 class Dropped(Exception):
-    """Raised by a handler to cut the connection instead of replying."""
+    """Raised by a handler, or by the iterator of a body, to cut the connection."""
 
 
 class App:
@@ -205,7 +206,9 @@ class App:
             if response is None:
                 scope["state"]["connection"].cut()
             else:
-                await _send(send, response, self._threads)
+                await _send(send, response, self._threads, scope["state"]["connection"])
+        except Dropped:  # by the iterator of a body
+            scope["state"]["connection"].cut()
         finally:
             if request.content is not None:
                 request.content.close()
@@ -361,7 +364,7 @@ async def _read(scope: Any, receive: Any) -> Request:
     )
 
 
-async def _send(send: Any, response: Response, threads: ThreadPoolExecutor) -> None:
+async def _send(send: Any, response: Response, threads: ThreadPoolExecutor, connection: Any) -> None:
     headers = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in response.headers.items()]
     body = response.body
     if isinstance(body, bytes):
@@ -371,15 +374,22 @@ async def _send(send: Any, response: Response, threads: ThreadPoolExecutor) -> N
         await send({"type": "http.response.body", "body": body})
         return
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    async for block in body if isinstance(body, AsyncIterator) else _in_thread(body, threads):
-        await send({"type": "http.response.body", "body": block, "more_body": True})
+    async with aclosing(body if isinstance(body, AsyncGenerator) else _in_thread(body, threads)) as blocks:
+        async for block in blocks:
+            if connection.transport.is_closing():
+                return  # the client went away, and so must the request to the container
+            await send({"type": "http.response.body", "body": block, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _in_thread(blocks: Iterator[bytes], threads: ThreadPoolExecutor) -> AsyncIterator[bytes]:
+async def _in_thread(blocks: Iterator[bytes], threads: ThreadPoolExecutor) -> AsyncGenerator[bytes]:
     loop = asyncio.get_running_loop()
-    while (block := await loop.run_in_executor(threads, next, blocks, None)) is not None:
-        yield block
+    try:
+        while (block := await loop.run_in_executor(threads, next, blocks, None)) is not None:
+            yield block
+    finally:
+        if isinstance(blocks, Generator):
+            blocks.close()
 
 
 def _not_here(request: Request) -> Response:

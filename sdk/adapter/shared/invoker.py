@@ -10,7 +10,7 @@ import httpx
 from ...errors import AuthError, NotFoundError, PayloadTooLargeError, PlatformError, UnavailableError
 from ...util import foreign
 from ...util.waiting import retry_after
-from ..interface import Invoker, Limits, ModelFault
+from ..interface import Invoker, Limits, ModelFault, Streaming
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -52,6 +52,7 @@ def invoker(url: str, token: str, options: GatewayOptions, provider: str, *, dir
         deployment=lambda response: response.headers.get(PIN),
         revives=True,
         direct=direct,
+        stream=Streaming(),
         health=str(httpx.URL(url).copy_with(path="/healthz", query=None)),
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import time
+from contextlib import closing
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdk.packaging.flavours.base import RoundTrip
+
+_MOST_ITEMS, _MOST_S = 1000, 5.0  # what is looked at when packing
 
 
 class PythonFunction:
@@ -28,12 +32,11 @@ class PythonFunction:
     def traits(self, obj: Any, /) -> Traits:
         """Return traits without inputs, which a function does not declare; its rows may depend on each other."""
         _check_callable(obj)
-        _check_streaming(obj, obj)
         return Traits(rowwise=False)
 
     def predict(self, obj: Any, _method: str, data: Any, /) -> Any:
         """Return the function's answer."""
-        return settled(obj(_scalars(data)))
+        return whole(settled(obj(_scalars(data))))
 
     def save(self, obj: Any, folder: Path, trial: RoundTrip, /) -> Saved:
         """Write ``model.pkl``."""
@@ -57,13 +60,12 @@ class PythonClass:
             except TypeError as error:
                 name = obj.__name__
                 raise ConfigError(f"{name}() needs arguments: {error}", hint=f"give an object: {name}(…)") from error
-        _check_streaming(getattr(obj, "predict", obj), obj)
         fitted: Any = getattr(obj, "feature_names_", None) if descends(obj, "catboost", "CatBoost") else None
         return Traits(rowwise=False, columns=of_table(fitted or ()), takes_arrays=True)
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
         """Return the object's answer."""
-        return settled(call(obj, method, _scalars(data)))
+        return whole(settled(call(obj, method, _scalars(data))))
 
     def save(self, obj: Any, folder: Path, trial: RoundTrip, /) -> Saved:
         """Write ``model.pkl``."""
@@ -86,13 +88,21 @@ def _scalars(data: Any) -> Any:
     return import_module("sdk.serving.parts").as_scalars(data)
 
 
-def _check_streaming(function: Any, shown: Any) -> None:
-    """Refuse a function that yields its answer piece by piece."""
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        name = getattr(shown, "__name__", type(shown).__name__)
-        raise ConfigError(
-            f"{name} is a generator, and there is no streaming yet", hint="return a list with one value per row"
-        )
+class Streamed(list[Any]):
+    """The first items of an answer that the model yields item by item."""
+
+
+def whole(answer: Any) -> Any:
+    """Return the first items of an answer that is an iterator, since it may have no end; return others as they are."""
+    if not import_module("sdk.serving.parts").is_stream(answer):
+        return answer
+    found, end = Streamed(), time.monotonic() + _MOST_S
+    with closing(import_module("sdk.serving.awaited").iterated(answer)) as items:
+        for item in items:
+            found.append(item)
+            if len(found) == _MOST_ITEMS or time.monotonic() > end:
+                break
+    return found
 
 
 def _check_callable(function: Any) -> None:

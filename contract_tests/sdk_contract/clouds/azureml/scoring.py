@@ -9,10 +9,11 @@ import asyncio
 import random
 import time
 import uuid
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from ..app import Match, Response
+from ..app import Dropped, Match, Response
 from ..hop import end_to_end
 from .answers import failure, table, trouble
 from .durations import seconds_of
@@ -20,7 +21,7 @@ from .traffic import Turns
 from .wire import Pool, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from ..app import Request
     from ..faults import Fault
@@ -124,13 +125,32 @@ class Scoring:
             return failure(429, "TooManyRequests", "Too many requests are in flight.", retry_after="1"), None
         self._open[key] = self._open.get(key, 0) + 1
         timeout = seconds_of(settings["requestTimeout"]) if settings.get("requestTimeout") else _TIMEOUT_S
+        end = time.monotonic() + timeout
+        async with AsyncExitStack() as ending:
+            ending.callback(self._leave, key)
+            try:
+                async with asyncio.timeout(timeout):
+                    response, status = await self._asked(call, deployment)
+            except TimeoutError:
+                return failure(408, "RequestTimeout", f"The request took longer than {timeout:g} s."), None
+            if not isinstance(response.body, bytes):
+                ending.pop_all()
+                response.body = self._streamed(cast("AsyncGenerator[bytes]", response.body), key, end)
+            return response, status
+
+    def _leave(self, key: tuple[str, str]) -> None:
+        self._open[key] -= 1
+
+    async def _streamed(self, body: AsyncGenerator[bytes], key: tuple[str, str], end: float) -> AsyncGenerator[bytes]:
+        """Iterate over the pieces of a body until the request's time is over (likely: Azure documents no other)."""
         try:
-            async with asyncio.timeout(timeout):
-                return await self._asked(call, deployment)
-        except TimeoutError:
-            return failure(408, "RequestTimeout", f"The request took longer than {timeout:g} s."), None
+            async with aclosing(body):
+                while piece := await asyncio.wait_for(anext(body, None), end - time.monotonic()):
+                    yield piece
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            raise Dropped from None
         finally:
-            self._open[key] -= 1
+            self._leave(key)
 
     async def _asked(self, call: _Call, deployment: Deployment) -> tuple[Response, int | None]:
         fleet = deployment.serving
@@ -163,6 +183,8 @@ class Scoring:
     async def _shadow(self, call: _Call, endpoint: Endpoint, deployment: Deployment) -> None:
         begun = time.monotonic()
         response, model_status = await self._passed_on(call, endpoint, deployment)
+        if not isinstance(response.body, bytes):
+            _ = [piece async for piece in cast("AsyncGenerator[bytes]", response.body)]
         took = (time.monotonic() - begun) * 1000
         self._counters.add(endpoint.key, deployment.name, response.status, model_status, took)
 

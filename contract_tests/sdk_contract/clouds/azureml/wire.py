@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client for containers on this machine: kept connections, no redirects, no streaming."""
+"""A small HTTP/1.1 client for containers on this machine: kept connections, no redirects; events are streamed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
 Place = tuple[str, int]
-Reply = tuple[int, dict[str, str], bytes]
+Reply = tuple[int, dict[str, str], "bytes | AsyncGenerator[bytes]"]
 _IDLE = 64  # idle connections to one container
 _LIMIT = 1 << 20
+_EVENTS = "text/event-stream"
 
 
 class Unreachable(Exception):
@@ -71,6 +72,9 @@ class Pool:
             writer.write(sent)
             await writer.drain()
             status, headers = _head(await reader.readuntil(b"\r\n\r\n"))
+            if status == 200 and headers.get("content-type", "").startswith(_EVENTS) and _is_chunked(headers):
+                done = True
+                return status, headers, _streamed(reader, writer)
             body = await _body(reader, headers)
             done = headers.get("connection", "").lower() != "close"
             if done and len(self._idle[where]) < _IDLE:
@@ -89,12 +93,30 @@ def _head(data: bytes) -> tuple[int, dict[str, str]]:
     return int(first.split(" ")[1]), {name.lower(): text.strip() for name, _, text in pairs}
 
 
+def _is_chunked(headers: Mapping[str, str]) -> bool:
+    return headers.get("transfer-encoding", "").lower() == "chunked"
+
+
+async def _streamed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> AsyncGenerator[bytes]:
+    """Iterate over the chunks of a body, and close its connection."""
+    try:
+        while chunk := await _chunk(reader):
+            yield chunk
+    finally:
+        writer.close()
+
+
+async def _chunk(reader: asyncio.StreamReader) -> bytes:
+    size = int((await reader.readuntil(b"\r\n")).split(b";")[0], 16)
+    chunk = await reader.readexactly(size)
+    await reader.readexactly(2)
+    return chunk
+
+
 async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
-    if headers.get("transfer-encoding", "").lower() != "chunked":
+    if not _is_chunked(headers):
         return await reader.readexactly(int(headers.get("content-length") or 0))
     found = b""
-    while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
-        found += await reader.readexactly(size)
-        await reader.readexactly(2)
-    await reader.readuntil(b"\r\n")
+    while chunk := await _chunk(reader):
+        found += chunk
     return found

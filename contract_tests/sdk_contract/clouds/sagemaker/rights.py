@@ -190,7 +190,7 @@ class _Place:
 
     def invocation(self) -> Iterator[Need]:
         """Yield the action of a prediction."""
-        yield Need("sagemaker:InvokeEndpoint", self._arn("sagemaker", f"endpoint/{self.match.params['name']}"))
+        yield Need(f"sagemaker:{self.match.operation}", self._arn("sagemaker", f"endpoint/{self.match.params['name']}"))
 
     def registry(self) -> Iterator[Need]:
         """Yield the ECR actions that a request to the registry stands for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import struct
 import time
 import zlib
@@ -23,7 +24,7 @@ from .members import RUNTIME
 from .shapes import check, check_played, service_model
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from ..faults import Fault
     from .endpoints import Endpoint, Endpoints
@@ -219,10 +220,13 @@ class Runtime:
         headers["content-type"] = "application/vnd.amazon.eventstream"
         trip.variant.in_flight += 1  # until the last part is sent
 
-        async def parts() -> AsyncIterator[bytes]:
+        async def parts() -> AsyncGenerator[bytes]:
             try:
                 async for block in answer.aiter_raw():
                     yield event(block)
+            except httpx.HTTPError as error:
+                slow = isinstance(error, httpx.TimeoutException)
+                yield failure("ModelInvocationTimeExceeded" if slow else "StreamBroken", str(error) or repr(error))
             finally:
                 trip.variant.in_flight -= 1
                 self._count(trip, answer.status_code)
@@ -305,7 +309,22 @@ def event(payload: bytes) -> bytes:
 
     Source: https://smithy.io/2.0/aws/amazon-eventstream.html
     """
-    told = {":event-type": "PayloadPart", ":content-type": "application/octet-stream", ":message-type": "event"}
+    return _message(
+        {":event-type": "PayloadPart", ":content-type": "application/octet-stream", ":message-type": "event"}, payload
+    )
+
+
+def failure(code: str, message: str) -> bytes:
+    """Encode a ``ModelStreamError``, which ends a stream."""
+    told = {
+        ":exception-type": "ModelStreamError",
+        ":content-type": "application/json",
+        ":message-type": "exception",
+    }
+    return _message(told, json.dumps({"Message": message, "ErrorCode": code}).encode())
+
+
+def _message(told: Mapping[str, str], payload: bytes) -> bytes:
     headers = b"".join(
         bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
         for name, value in told.items()

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import httpx
 
-from ..app import Response
+from ..app import Dropped, Response
 from ..hop import end_to_end, whole
 from .api import Api, body_of
 from .errors import Refusal, word_of
 from .values import duration, part
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
     from ..app import Request
     from .endpoints import Endpoints
     from .serving import Deployment, Fleet
@@ -77,7 +80,7 @@ class Predictions:
         for verb, operation, handler in (
             ("predict", "Predict", self.predict),
             ("rawPredict", "RawPredict", self.raw),
-            ("streamRawPredict", "StreamRawPredict", self.raw),
+            ("streamRawPredict", "StreamRawPredict", self.stream),
         ):
             api.on("POST", f"{one}:{verb}", operation, changing=False, locked=False)(handler)
         api.on("POST", f"{one}/invoke/{{route:path}}", "Invoke", changing=False, locked=False)(self.invoke)
@@ -111,6 +114,31 @@ class Predictions:
         made, answer = self._ask(endpoint, request.body, headers)
         return self._through(made, endpoint, answer)
 
+    def stream(self, request: Request) -> Response:
+        """Forward as :meth:`raw` does, and return the answer piece by piece, as the container sends it."""
+        endpoint = self._endpoint(request)
+        made, url = self._where(endpoint)
+        begin, content = time.monotonic(), request.body
+        asked = self._http.build_request(
+            "POST", url, content=content, headers=_forwarded(request), timeout=seconds_of(endpoint)
+        )
+        with self._lost(endpoint, made, (begin, begin), len(content)):
+            told = self._http.send(asked, stream=True)
+
+        def pieces() -> Iterator[bytes]:
+            size = 0
+            try:
+                for piece in told.iter_raw():
+                    size += len(piece)
+                    yield piece
+            except httpx.HTTPError:
+                raise Dropped from None
+            finally:
+                told.close()
+                self._note(endpoint, made, told.status_code, (begin, begin), (len(content), size))
+
+        return Response(told.status_code, pieces(), _headers(made, endpoint, told))
+
     def invoke(self, request: Request) -> Response:
         """Call any route of the container, on dedicated endpoints only."""
         endpoint = self._endpoint(request)
@@ -122,14 +150,7 @@ class Predictions:
 
     @staticmethod
     def _through(made: Deployment, endpoint: Json, answer: httpx.Response) -> Response:
-        headers = {
-            **end_to_end(answer.headers),
-            "x-vertex-ai-endpoint-id": endpoint["name"].rpartition("/")[2],
-            "x-vertex-ai-deployed-model-id": made.number,
-            "x-vertex-ai-model": made.model["name"],
-            "x-vertex-ai-model-version-id": made.model["versionId"],
-        }
-        return Response(answer.status_code, answer.extensions["raw"], headers)
+        return Response(answer.status_code, answer.extensions["raw"], _headers(made, endpoint, answer))
 
     def _endpoint(self, request: Request) -> Json:
         with self.world.lock:
@@ -154,25 +175,38 @@ class Predictions:
         self, endpoint: Json, content: bytes, headers: dict[str, str], *, route: str | None = None
     ) -> tuple[Deployment, httpx.Response]:
         begin = time.monotonic()
-        made = self.fleet.choose(endpoint)
-        url = f"{made.address()}{route or made.predict_route}"
+        made, url = self._where(endpoint, route)
         limit = seconds_of(endpoint)
         sent = time.monotonic()
-        try:
-            with self._http.stream("POST", url, content=content, headers=headers, timeout=limit) as told:
-                answer = whole(told, b"".join(told.iter_raw()))
-        except httpx.TimeoutException as error:
-            self._note(endpoint, made, 504, (begin, sent), (len(content), 0))
-            raise Refusal("DEADLINE_EXCEEDED", f"The model server did not answer within {limit:g} s.") from error
-        except httpx.TransportError as error:
-            self._note(endpoint, made, 503, (begin, sent), (len(content), 0))
-            raise Refusal("UNAVAILABLE", "The model server is not available.") from error
+        with (
+            self._lost(endpoint, made, (begin, sent), len(content)),
+            self._http.stream("POST", url, content=content, headers=headers, timeout=limit) as told,
+        ):
+            answer = whole(told, b"".join(told.iter_raw()))
         size = len(answer.extensions["raw"])
         self._note(endpoint, made, answer.status_code, (begin, sent), (len(content), size))
         if size > (most := bytes_of(endpoint)):
             words = TOO_LARGE.format(endpoint=made.endpoint, number=made.number, size=size, limit=most)
             raise Refusal("INVALID_ARGUMENT", words)
         return made, answer
+
+    def _where(self, endpoint: Json, route: str | None = None) -> tuple[Deployment, str]:
+        """Choose the deployed model, and return its URL."""
+        made = self.fleet.choose(endpoint)
+        return made, f"{made.address()}{route or made.predict_route}"
+
+    @contextmanager
+    def _lost(self, endpoint: Json, made: Deployment, times: tuple[float, float], received: int) -> Generator[None]:
+        """Convert a container's missing answer to the platform's refusal."""
+        try:
+            yield
+        except httpx.TimeoutException as error:
+            self._note(endpoint, made, 504, times, (received, 0))
+            text = f"The model server did not answer within {seconds_of(endpoint):g} s."
+            raise Refusal("DEADLINE_EXCEEDED", text) from error
+        except httpx.TransportError as error:
+            self._note(endpoint, made, 503, times, (received, 0))
+            raise Refusal("UNAVAILABLE", "The model server is not available.") from error
 
     def _note(
         self, endpoint: Json, made: Deployment, status: int, times: tuple[float, float], sizes: tuple[int, int]
@@ -182,6 +216,16 @@ class Predictions:
         name = endpoint["name"].rpartition("/")[2]
         model_ms, total_ms = (now - sent) * 1000, (now - begin) * 1000
         self.served.append(Served(time.time(), name, made.number, status, model_ms, total_ms, *sizes))
+
+
+def _headers(made: Deployment, endpoint: Json, answer: httpx.Response) -> dict[str, str]:
+    return {
+        **end_to_end(answer.headers),
+        "x-vertex-ai-endpoint-id": endpoint["name"].rpartition("/")[2],
+        "x-vertex-ai-deployed-model-id": made.number,
+        "x-vertex-ai-model": made.model["name"],
+        "x-vertex-ai-model-version-id": made.model["versionId"],
+    }
 
 
 def _forwarded(request: Request) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sdk.util import exchanges
 from sdk.util.bounded import ANSWER, FILE
-from sdk.util.bounded_http import BoundedResponse, LargeAnswer, Stream, watch
+from sdk.util.bounded_http import BoundedAnswer, BoundedResponse, LargeAnswer, watch
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -84,7 +84,7 @@ class _Session:
         bound = (FILE if file else ANSWER).of_status(response.status_code)
         what = f"the answer of {request.url.partition('?')[0]}"
         try:
-            response.raw = Stream(response.raw, bound, what, head=request.method == "HEAD")
+            response.raw = BoundedAnswer(response.raw, bound, what, head=request.method == "HEAD")
             if not file:
                 with _as_botocore(request):
                     _ = response.content

@@ -90,7 +90,7 @@ def read(answer: http.client.HTTPResponse, bound: Bound, what: str) -> bytes:
     return b"".join(parts)
 
 
-class Stream:
+class BoundedAnswer:
     """An answer of urllib3 with a bounded body; every other attribute is passed through.
 
     Args:
@@ -145,7 +145,7 @@ def limit_requests(session: Any, bound: Bound = ANSWER) -> None:
         method, seconds = response.request.method, response.elapsed.total_seconds()
         told = ControlExchange(method, response.url, response.status_code, seconds=seconds)
         what = f"the answer of {response.url.partition('?')[0]}"
-        response.raw = Stream(response.raw, own, what, head=method == "HEAD", exchange=told)
+        response.raw = BoundedAnswer(response.raw, own, what, head=method == "HEAD", exchange=told)
         response.headers.pop("content-encoding", None)
 
     session.hooks["response"].append(limited)

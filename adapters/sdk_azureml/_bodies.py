@@ -239,6 +239,7 @@ def deployment_body(
             "environmentVariables": dict(env),
             "appInsightsEnabled": options["app_insights"],
             "scaleSettings": {"scaleType": "Default"},
+            **({} if options.get("public_egress", True) else {"egressPublicNetworkAccess": "Disabled"}),
             "requestSettings": {
                 "requestTimeout": duration(options["deadline_s"]),
                 "maxConcurrentRequestsPerInstance": options["concurrency"],

@@ -13,6 +13,7 @@ from sdk.errors import AuthError, QuotaError, SdkError
 
 from . import _granted
 from ._deploy import AUTOSCALE_API
+from ._egress import check_egress
 from ._json import table
 from ._rights import PUSH, advice
 from ._storage import DATASTORE
@@ -59,6 +60,7 @@ def checks(
         yield Check("region", False, f"{options.workspace} is in {arm.location}", f"set region = {arm.location!r}")
     yield _try("registry", lambda: _registry(images))
     yield _try("storage", lambda: _storage(storage))
+    yield _try("outbound network", lambda: check_egress(arm, options))
     if options.identity is not None:
         yield _try("endpoint identity", lambda: parts.pulling.check(_CALL_S))
     if options.replicas.max > options.replicas.min:

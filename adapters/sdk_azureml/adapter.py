@@ -16,6 +16,7 @@ from sdk.util.foreign import understanding
 from . import _doctor, _plan, _policy, _predict, _rights, _spelling
 from ._arm import Arm
 from ._deploy import Deployments
+from ._egress import check_egress
 from ._errors import PROVIDER
 from ._images import Images
 from ._monitor import Monitor
@@ -214,6 +215,8 @@ class AzureMLAdapter:
         """Create one resource."""
         if resource.kind == ENDPOINT or (resource.kind == IMAGE and materials.job is None):
             self._pulling.check(min(timeout, _LOOK_S))
+            if not self.options.public_egress:
+                check_egress(self._arm, self.options)
         if resource.kind == IMAGE:
             self._images.create(resource, materials, timeout)
             return Ack()

@@ -41,6 +41,12 @@ class AzureMLOptions(TargetOptions):
         default=None, description="resource id of a user-assigned identity of the endpoint; left out: one of its own"
     )
     public: bool = Field(default=True, description="whether an endpoint can be called from outside its network")
+    public_egress: bool = Field(
+        default=True,
+        description="whether containers of endpoints may reach the internet, where the workspace's network is not a "
+        "managed one",
+        json_schema_extra=_DEPLOYMENT,
+    )
     base: str | None = Field(default=None, description="image that models are built on", json_schema_extra=_DEPLOYMENT)
     max_body: int = Field(
         default=25 * 2**20, gt=0, description="largest request in bytes that the server takes",

@@ -57,6 +57,59 @@ def test_an_endpoint_without_a_public_address(
         client.predict("closed", [[ANSWER, 2.0]])
 
 
+MANAGED = {"publicNetworkAccess": "Disabled", "managedNetwork": {"isolationMode": "AllowOnlyApprovedOutbound"}}
+
+
+@pytest.mark.parametrize(
+    ("network", "message", "help_"),
+    [
+        ({}, "has a public address", "--public-network-access Disabled"),
+        ({"publicNetworkAccess": "Enabled"}, "has a public address", "--public-network-access Disabled"),
+        (MANAGED, r"managed network \(AllowOnlyApprovedOutbound\)", "leave public_egress out"),
+    ],
+)
+def test_containers_without_internet_where_the_workspace_does_not_allow_it(
+    cloud: AzureMLCloud, make_client: Callable[..., Client], samples: Samples, network: Any, message: str, help_: str
+) -> None:
+    """Refused before an image is built, with the command that helps; doctor says the same."""
+    cloud.world.network.update(network)
+    client = make_client(cloud, public_egress=False)
+    with cloud.calls.since() as calls, pytest.raises(ConfigError, match=message) as refused:
+        client.deploy(samples.model(1), name="closed")
+    assert help_ in str(refused.value.hint)
+    assert set() == {call.operation for call in calls.changing} & {"PutManifest", "StartUpload", "PutEndpoint"}
+    (check,) = [one for one in client.doctor()["t"] if one.name == "outbound network"]
+    assert (False, refused.value.hint) == (check.ok, check.hint)
+
+
+def test_containers_without_internet(cloud: AzureMLCloud, make_client: Callable[..., Client], samples: Samples) -> None:
+    """A deployment is made so, once; what the containers may reach is not played."""
+    cloud.world.network["publicNetworkAccess"] = "Disabled"
+    client = make_client(cloud, public_egress=False)
+    client.deploy(samples.model(1), name="closed")
+    (found,) = cloud.endpoints.all.values()
+    (deployment,) = found.deployments.values()
+    assert "Disabled" == deployment.body["properties"]["egressPublicNetworkAccess"]
+    with cloud.calls.since() as calls:
+        client.deploy(samples.model(1), name="closed")
+    assert [] == calls.changing.operations
+
+
+def test_a_managed_network_needs_no_setting(
+    cloud: AzureMLCloud, make_client: Callable[..., Client], samples: Samples
+) -> None:
+    """Its rules are the workspace's: nothing about a network is sent, and doctor names it."""
+    cloud.world.network.update(MANAGED)
+    client = make_client(cloud)
+    client.deploy(samples.model(1), name="managed")
+    (found,) = cloud.endpoints.all.values()
+    (deployment,) = found.deployments.values()
+    assert "egressPublicNetworkAccess" not in deployment.body["properties"]
+    (check,) = [one for one in client.doctor()["t"] if one.name == "outbound network"]
+    assert check.ok
+    assert "AllowOnlyApprovedOutbound" in check.detail
+
+
 @pytest.mark.full
 def test_a_cluster_of_the_workspace(cloud: AzureMLCloud, make_client: Callable[..., Client], tmp_path: Path) -> None:
     """Jobs run where `compute` says; one that is not there is refused; Azure keeps the record, which gc lists apart."""

@@ -54,6 +54,7 @@ def test_a_whole_life(account: Account, tmp_path: Path) -> None:
     fields = sum(len(one["fields"]) for one in shown["answers"].values())
     new = [one for one in shown["differences"] or () if one["kind"] == "new field"]
     assert len(new) <= fields // 10, f"the mini cloud answers more than was recorded (docs/live.md): {new}"
+    assert [] == [one for one in shown["differences"] or () if one["kind"] == "new operation"]
     assert "mlport-live/1" == shown["schema"]
     planted = {"planted-owner", "planted-target", run.life.endpoint, run.life.job, account.cloud.url}
     for value in planted | _place(account):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sdk.errors import QuotaError
 from sdk.util.exchanges import ControlExchange
-from sdk_contract.live.report import Report, Step, told
+from sdk_contract.live.identity import identifying
+from sdk_contract.live.report import Report, Step, anonymous, told
 from sdk_contract.live.shapes import Shapes, differences, operation_of
 
 if TYPE_CHECKING:
@@ -118,3 +120,18 @@ def test_xml_has_names_and_codes() -> None:
     seen = shapes(ControlExchange("GET", "https://h/x", 404, body))["GET /{}"]
     assert ["<BucketName>", "<Code>", "<Error>"] == seen["fields"]
     assert ["<Code>=NoSuchBucket"] == seen["words"]
+
+
+@pytest.mark.parametrize("target", ["azure", "ml", "azureml"])
+def test_the_provider_stays_whatever_the_target_is_called(target: str) -> None:
+    """A target that is called as a part of its provider says nothing about the account; its owner does."""
+    adapter = SimpleNamespace(where=dict, service_host=lambda: SimpleNamespace(address="https://closed.example"))
+    session = SimpleNamespace(
+        options=SimpleNamespace(model_dump=lambda **_: {"workspace": "hidden-ws", "provider": "azureml"}),
+        adapter=adapter, owner="somebody", target=target, state_dir="/hidden/state", provider="azureml",
+    )  # fmt: skip
+    life: Any = SimpleNamespace(session=session, endpoint="live-1", job="livejob-1", instance="Standard_DS2_v2")
+    shown = anonymous({"what": f"azureml {target} somebody hidden-ws Standard_DS2_v2"}, identifying(life, {}))
+    assert shown["what"].startswith("azureml ")
+    assert shown["what"].endswith(" Standard_DS2_v2")
+    assert not {"somebody", "hidden-ws"} & set(shown["what"].split())

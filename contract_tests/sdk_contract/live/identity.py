@@ -28,7 +28,9 @@ def identifying(life: Life, environ: Mapping[str, str] = os.environ) -> set[str]
     variables = [value for name, value in environ.items() if name.startswith(_CREDENTIALS) or is_secret_name(name)]
     own = [life.endpoint, life.job, session.owner, session.target, str(session.state_dir), *_user()]
     found = {*given, *variables, *own, session.adapter.service_host().address}
-    return {value for value in found if len(value) >= _SHORTEST} - {session.provider, life.instance, *_regions(life)}
+    public = {life.instance, *_regions(life)}
+    # A target called azure would hide a part of azureml, which says nothing about the account.
+    return {value for value in found - public if len(value) >= _SHORTEST and value not in session.provider}
 
 
 def _telling(table: Mapping[str, Any]) -> list[Any]:

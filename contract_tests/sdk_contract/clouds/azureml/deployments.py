@@ -133,8 +133,16 @@ class Deployments:
                 f"Current usage/limit: {_DEPLOYMENTS}/{_DEPLOYMENTS}.Please clean up existing deployments.",
             )
         told = table(body.get("properties"))
+        if told.get("egressPublicNetworkAccess") == "Disabled" and not self._may_be_closed():
+            # The wording is not documented (likely).
+            return failure(400, "BadArgument", "egressPublicNetworkAccess: the workspace has to be private.")
         count = int(table(body.get("sku")).get("capacity") or 1)
         return self._unusable(told) or self._over_quota(str(told["instanceType"]), count, known)
+
+    def _may_be_closed(self) -> bool:
+        """Return whether a deployment may have private outbound connections; containers here have all the same."""
+        managed = table(self.world.network.get("managedNetwork")).get("isolationMode") or "Disabled"
+        return self.world.network.get("publicNetworkAccess") == "Disabled" and managed == "Disabled"
 
     def _unusable(self, told: dict[str, Any]) -> Response | None:
         """Return the refusal of a machine or an environment that is not available."""

@@ -73,6 +73,7 @@ class Workspace:
                 "provisioningState": "Succeeded",
                 "storageAccount": f"{place.group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}",
                 **({"containerRegistry": registry} if registry else {}),
+                **self.world.network,
             },
         }
 

@@ -186,6 +186,7 @@ class World:
         self.used: Callable[[], dict[str, int]] = dict  # cores in use in the subscription, by family of machines
         self.operations: dict[str, Operation] = {}
         self.assets: dict[str, Names[Asset]] = {}
+        self.network: dict[str, Any] = {}  # properties of the workspace about its network; it is public without them
         self.no_pull: set[str] = set()  # principals without a role on the registry
         self.archived: dict[str, set[str]] = {}  # names of assets that lists omit, by kind
         self.connections: dict[str, dict[str, str]] = {}  # connections of the workspace: the secrets of each, by key

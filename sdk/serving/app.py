@@ -23,6 +23,7 @@ from .jsontext import encode_json
 from .media import BINARY, EVENTS, JSON, NPY
 from .metrics import Metrics, Summary
 from .scheduler import ModelRaised, Scheduler
+from .tracing import TracedRequest, Tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,8 +40,6 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 VERSION = "1"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _REQUEST_ID_HEADERS = {b"x-request-id", b"x-amzn-sagemaker-inference-id"}  # SageMaker passes only the latter
-_TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
-"""Version, trace, parent and flags, see https://www.w3.org/TR/trace-context/."""
 _FAILED = 400
 _HEALTH = frozenset({"live", "ready"})
 _PAUSE_S = 10.0
@@ -50,7 +49,7 @@ _STREAM_HEADERS = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"
 class ServerExchange:
     """One request while it is being handled."""
 
-    __slots__ = ("began", "body", "failed", "headers", "id", "items", "method", "path", "rows", "scope")
+    __slots__ = ("began", "body", "failed", "headers", "id", "items", "method", "path", "rows", "scope", "traced")
 
     def __init__(self, scope: Mapping[str, Any], request_id: str, began: float) -> None:
         self.scope = scope
@@ -63,6 +62,7 @@ class ServerExchange:
         self.rows = 0
         self.items: int | None = None  # of a streamed answer
         self.failed = 0  # the status of an error after the head of a streamed answer
+        self.traced = TracedRequest(request_id, self.headers)
 
     @property
     def connection(self) -> Any:
@@ -100,6 +100,7 @@ class App:
         self.loaded = False
         self.draining = False
         self.metrics = Metrics()
+        self.tracing = Tracing()
         self._settings = settings
         self._bundle = bundle
         self._manifest = bundle.manifest
@@ -163,6 +164,7 @@ class App:
             seconds = time.monotonic() - exchange.began
             self.metrics.in_flight -= 1
             self.metrics.count(kind, status, seconds)
+            self.tracing.end(exchange.traced, status, {"mlport.rows": exchange.rows, "mlport.request_id": exchange.id})
             self._log_request(exchange, kind, status, seconds)
 
     def summarise(self) -> None:
@@ -184,9 +186,9 @@ class App:
                 return
         if self._left_out:
             more["left_out"], self._left_out = self._left_out, 0
-        trace = _TRACE.fullmatch(exchange.header(b"traceparent") or b"")
+        trace = exchange.traced.trace_id
         if trace is not None:
-            more["trace_id"] = trace[1].decode()
+            more["trace_id"] = trace
         if exchange.items is not None:
             more["items"] = exchange.items
         ms = round(seconds * 1000, 2)
@@ -301,7 +303,9 @@ class App:
         exchange.rows = given.rows
         self.metrics.rows.observe(given.rows)
         began = time.monotonic()
-        outputs = await self._scheduler.predict(given, exchange.began + self._deadline(exchange), exchange.gone)
+        self.tracing.begin(exchange.traced)
+        until = exchange.began + self._deadline(exchange)
+        outputs = await self._scheduler.predict(given, until, exchange.gone, exchange.traced)
         self.metrics.model_seconds.observe(time.monotonic() - began)
         return outputs
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from .tracing import log_fields
+
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _MAX_WAITING = 10_000
 _PAUSE_S = 0.05
@@ -105,7 +107,7 @@ class LoggingHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record as a structured line."""
-        values: dict[str, Any] = {"logger": record.name, "message": record.getMessage()}
+        values: dict[str, Any] = {"logger": record.name, "message": record.getMessage(), **log_fields()}
         raised = record.exc_info[1] if record.exc_info else None
         if record.levelno >= logging.ERROR:
             self._log.error("log", trace=raised, **values)

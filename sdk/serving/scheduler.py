@@ -19,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from . import tracing
 from .awaited import iterated
 from .codecs import Input
 from .failures import RequestError
@@ -26,6 +27,7 @@ from .jsontext import encode_json
 from .metrics import ROWS, Histogram
 from .outputs import Outputs
 from .streams import ItemStream, late
+from .tracing import TracedRequest
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,14 +38,21 @@ if TYPE_CHECKING:
 
 Predict = Callable[[Input], Outputs]
 _SHORT_S = 0.001
+_UNTRACED = TracedRequest("")
 
 
 class _Job:
-    __slots__ = ("deadline", "future", "given", "gone")
+    __slots__ = ("deadline", "future", "given", "gone", "traced")
 
     def __init__(
-        self, given: Input, deadline: float, gone: Callable[[], bool], future: asyncio.Future[Outputs]
+        self,
+        given: Input,
+        deadline: float,
+        gone: Callable[[], bool],
+        future: asyncio.Future[Outputs],
+        traced: TracedRequest,
     ) -> None:
+        self.traced = traced
         self.given = given
         self.deadline = deadline
         self.gone = gone
@@ -127,20 +136,23 @@ class Scheduler:
         busy = self._clock() - max((began for began, _ in list(self._running.values())), default=self._clock())
         return busy if busy > self._limits.stuck_s else 0.0
 
-    async def predict(self, given: Input, deadline: float, gone: Callable[[], bool]) -> Outputs:
+    async def predict(
+        self, given: Input, deadline: float, gone: Callable[[], bool], traced: TracedRequest | None = None
+    ) -> Outputs:
         """Queue one input and return the model's outputs.
 
         Args:
             given: the checked input.
             deadline: clock time after which the answer is no longer wanted.
             gone: returns whether the client has disconnected; called right before the model is.
+            traced: the identity of the request in logs and traces.
 
         Raises:
             RequestError: 503 if the queue is full or too long for the deadline, 504 if the deadline has passed.
         """
         self._admit(deadline)
         future: asyncio.Future[Outputs] = self._loop.create_future()
-        job = _Job(given, deadline, gone, future)
+        job = _Job(given, deadline, gone, future, traced or _UNTRACED)
         timer = self._loop.call_later(deadline - self._clock(), self._expire, job)
         with self._has_work:
             self._waiting.append(job)
@@ -271,11 +283,14 @@ class Scheduler:
         return found
 
     def _alone(self, job: _Job, number: int) -> Settled:
+        entered = tracing.enter((job.traced,))
         try:
             outputs = self._call(job.given)
             return job, outputs if outputs.items is None else self._streamed(job, outputs.items, number), None
         except BaseException as raised:  # noqa: BLE001 - a model's SystemExit must not end its worker
             return job, None, raised
+        finally:
+            tracing.leave(entered)
 
     def _streamed(self, job: _Job, answer: Iterator[Any] | AsyncIterator[Any], number: int) -> Outputs:
         """Pass on the items of an answer until the last one, or until no more are wanted.
@@ -317,10 +332,13 @@ class Scheduler:
         batches = self._batches
         if batches is None:
             return None
+        entered = tracing.enter(tuple([job.traced for job in jobs]))
         try:
             outputs = self._call(batches.join([job.given for job in jobs]))
         except BaseException:  # noqa: BLE001 - the separate calls raise it again
             return None
+        finally:
+            tracing.leave(entered)
         each = batches.cut(outputs, [job.given.rows for job in jobs])
         if each is None:
             batches.joins = False

@@ -186,6 +186,9 @@ class _Server:
 
     def _load(self) -> Predictor:
         verify(self._bundle, expected_digest=self._settings.model_digest)
+        manifest, settings = self._bundle.manifest, self._settings
+        about = {"mlport.model": self._bundle.digest, "mlport.deployment": settings.deployment}
+        self._app.tracing.start(os.environ, self._log, {"service.name": settings.endpoint or manifest.name, **about})
         return load(self._bundle)
 
     def _on_loaded(self, error: BaseException | None) -> None:
@@ -238,6 +241,7 @@ class _Server:
         rejected = self._scheduler.reject_all()
         await self._wait(_LATE_S, self._all_answered)
         self._app.summarise()
+        await asyncio.to_thread(self._app.tracing.stop)
         self._log.info("stopped", rejected=rejected)
 
     async def _stop_listening(self, server: asyncio.Server) -> None:

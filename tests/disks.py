@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -15,10 +17,11 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, size_mib: int) -> Iterator[Path]:
-    """Make a folder with a file system of its own; skip the test where this user cannot."""
+def small_disk(folder: Path, size_mib: int, files: int = 1 << 20) -> Iterator[Path]:
+    """Make a folder with a file system of its own, which holds so many files; skip the test where this user cannot."""
     folder.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m,mode=700", "mlport-test", str(folder)]
+    options = f"size={size_mib}m,nr_inodes={files},mode=700"
+    mount = ["mount", "-t", "tmpfs", "-o", options, "mlport-test", str(folder)]
     made = subprocess.run(mount, capture_output=True, text=True, check=False) if os.geteuid() == 0 else None
     if made is None or made.returncode != 0:
         pytest.skip(f"cannot mount a file system: {made.stderr.strip() if made else 'only root can'}")
@@ -43,3 +46,17 @@ def full(folder: Path, free_kib: int) -> Iterator[None]:
         yield
     finally:
         filler.unlink()
+
+
+@contextlib.contextmanager
+def full_of_files(folder: Path) -> Iterator[None]:
+    """Leave room for no more file, although there is space."""
+    filler = folder / "filler"
+    filler.mkdir()
+    with contextlib.suppress(OSError):
+        for number in itertools.count():
+            (filler / str(number)).touch()
+    try:
+        yield
+    finally:
+        shutil.rmtree(filler)

@@ -60,8 +60,8 @@ def marked(mark: str) -> Iterator[psutil.Process]:
                 yield process
 
 
-def is_run(folder: Path, runner: str) -> bool:
-    """Check whether the runner of the job in this folder lives, independently of its lock.
+def runner_of(folder: Path, runner: str) -> psutil.Process | None:
+    """Return the runner of the job in this folder, found by what it runs, independently of its lock.
 
     Args:
         folder: The job's folder.
@@ -71,8 +71,8 @@ def is_run(folder: Path, runner: str) -> bool:
         with contextlib.suppress(psutil.Error, OSError):
             *_, program, argument = ["", "", *process.cmdline()]
             if argument == str(folder) and os.path.basename(program) == runner:  # noqa: PTH119  text, no path object
-                return True
-    return False
+                return process
+    return None
 
 
 def marks_for(output: Path) -> set[str]:

@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import json
@@ -39,7 +40,7 @@ from . import _runner
 from ._errors import PROVIDER, translate
 from ._folder import named_folders, publish, staging
 from ._plan import PROGRAM
-from ._processes import MARK, OUTPUT, environment, is_free, is_run, kill_marked, marks_for
+from ._processes import MARK, OUTPUT, environment, is_free, kill_marked, marks_for, runner_of
 from ._rebuild import REBUILT
 from ._records import DAMAGE, JobForm, OutcomeForm, Record, asides, damage_of, new_record, read_record, read_values
 
@@ -174,7 +175,7 @@ class Jobs:
     @staticmethod
     def _is_over(folder: Path) -> bool:
         """Check whether the job has no runner; one without its lock file is found among the processes."""
-        return is_free(folder / "runner.lock") and not is_run(folder, _RUNNER.name)
+        return is_free(folder / "runner.lock") and runner_of(folder, _RUNNER.name) is None
 
     @staticmethod
     def _end_left_over(folder: Path, record: Record) -> None:
@@ -190,8 +191,15 @@ class Jobs:
             NotFoundError: The job does not exist.
         """
         self._existing(name, "StopJob")
+        folder = self.root / name
         with translate("StopJob", name):
-            (self.root / name / "stop").touch(mode=0o600)
+            try:
+                (folder / "stop").touch(mode=0o600)
+            except OSError as error:
+                runner = runner_of(folder, _RUNNER.name)
+                if error.errno != errno.ENOSPC or runner is None:
+                    raise
+                runner.terminate()  # a signal asks for the same, and needs no space
 
     def delete(self, name: str) -> None:
         """Remove a job that is over; one that runs is asked to stop, and the removal is refused for now.

@@ -8,6 +8,7 @@ record is lost, the endpoints are removed by their ttl.
 from __future__ import annotations
 
 import contextlib
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,7 +43,11 @@ class TemporaryRecords:
 
     def __init__(self, state_dir: Path) -> None:
         self._folder = state_dir / "passing"
-        self._locks = Locks(self._folder)
+
+    @cached_property
+    def _locks(self) -> Locks:
+        """The locks of the runs; a plan makes no folder for them, and neither does `gc` on a full disk."""
+        return Locks(self._folder)
 
     @contextlib.contextmanager
     def kept(self, run: str, endpoints: Sequence[Passing]) -> Generator[None]:

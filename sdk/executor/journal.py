@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BALLAST_BYTES = 65_536
+SPARE_FILES = 8  # a disk may be unable to hold one more file although it has space
 FREEING = frozenset({"delete", "rollback", "finalize"})
 """The verbs that free space or stop costs."""
 _FROM_LABELS = "run `mlport gc`, which works from labels alone"
@@ -262,6 +263,7 @@ class Journals:
         self.done_folder = folder / "done"
         self.damaged_folder = folder / "damaged"
         self._ballast = folder / "ballast"
+        self._spares = [folder / f"ballast-{number}" for number in range(SPARE_FILES)]
         clear_way(folder, folder.parent.parent)  # the state folder, which the user named
         try:
             for path in (folder, self.open_folder, self.done_folder, self.damaged_folder):
@@ -389,12 +391,13 @@ class Journals:
         self._move(self.open_folder / f"{txn}.jsonl", self.damaged_folder)
 
     def drop_ballast(self) -> bool:
-        """Remove the ballast file, which reserves space for a full disk; return ``False`` if it cannot be removed."""
-        try:
-            self.disk.remove(self._ballast)
-        except OSError:
-            return False
-        return True
+        """Remove the ballast, which reserves space and files for a full disk; return ``False`` if there is none."""
+        removed = False
+        for path in (self._ballast, *self._spares):
+            with contextlib.suppress(OSError):
+                self.disk.remove(path)
+                removed = True
+        return removed
 
     def replace(self, handle: int, path: Path, records: list[JournalRecord]) -> tuple[int, Path]:
         """Write these records to a new file that replaces the old one; return its handle and path."""
@@ -428,6 +431,9 @@ class Journals:
         self.disk.sync_folder(self.open_folder)
 
     def _fill_ballast(self) -> None:
+        with contextlib.suppress(OSError):  # the last one exists already, or the disk can hold no more files
+            for path in reversed(self._spares):
+                self.disk.close(self.disk.create(path))
         with contextlib.suppress(OSError):  # the file exists already
             handle = self.disk.create(self._ballast)
             try:

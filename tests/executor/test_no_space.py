@@ -9,7 +9,7 @@ import pytest
 
 from sdk.errors import JournalError
 from sdk.executor.disk import RealDisk
-from sdk.executor.journal import BALLAST_BYTES, Journals
+from sdk.executor.journal import BALLAST_BYTES, SPARE_FILES, Journals
 from sdk.executor.locks import Locks
 
 if TYPE_CHECKING:
@@ -49,6 +49,36 @@ def test_a_delete_is_journalled_in_the_space_of_the_ballast(tmp_path: Path) -> N
     journal.write("committed", step=0)
     journal.end("done")
     assert ["t1.jsonl"] == [path.name for path in (tmp_path / "done").iterdir()]
+
+
+class Crowded(RealDisk):
+    """A disk that holds a limited number of files."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    def create(self, path: Path) -> int:
+        if not self.left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        handle = super().create(path)
+        self.left -= 1
+        return handle
+
+    def remove(self, path: Path) -> None:
+        super().remove(path)
+        self.left += 1
+
+
+@pytest.mark.parametrize("most", [1, SPARE_FILES, SPARE_FILES + 1])
+def test_files_are_put_by_as_well(tmp_path: Path, most: int) -> None:
+    """For the journal of what frees space, and for what the target has to write."""
+    disk = Crowded(most)
+    journals = Journals(tmp_path, disk)
+    with pytest.raises(JournalError, match="No space left"):
+        journals.begin("t1", **BEGIN)
+    assert not disk.left
+    journals.begin("t1", frees=True, **BEGIN).close()
+    assert most - 1 == disk.left
 
 
 def test_half_a_ballast_is_none(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from sdk.client import Client
 from sdk.errors import SdkError
 from sdk.packaging.model import model
-from tests.disks import full, small_disk
+from tests.disks import full, full_of_files, small_disk
+from tests.waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from sdk.packaging.model import Model
 
-SIZE_MIB = 512  # room for one environment
+SIZE_MIB, MOST_FILES = 512, 6_000  # room for one environment
 ME = {"MLPORT_OWNER": "me"}
 
 
@@ -29,7 +30,7 @@ def settings(folder: Path) -> dict[str, str]:
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A state folder on a file system of its own."""
-    with small_disk(tmp_path / "state", SIZE_MIB) as folder:
+    with small_disk(tmp_path / "state", SIZE_MIB, MOST_FILES) as folder:
         monkeypatch.setenv("MLPORT_STATE_DIR", str(folder))
         try:
             yield folder
@@ -118,3 +119,34 @@ def test_rollback_on_a_disk_without_any_space(small: Path) -> None:
             assert [[2.0]] == endpoint.predict([[1.0]]).values
         client.deploy(times(4), name="full-disk")
         assert [65_536] == [path.stat().st_size for path in small.glob("executor/*/ballast")]
+
+
+@pytest.mark.parametrize("how", [full, full_of_files])
+@pytest.mark.parametrize("ballast", [True, False])
+def test_what_ends_costs_needs_neither_space_nor_files(
+    small: Path, tmp_path: Path, ballast: bool, how: Callable[..., Any]
+) -> None:
+    """A disk may hold no more file although it has space; a job is stopped by a signal then."""
+    script = tmp_path / "train.py"
+    script.write_text("import time\nprint('begun', flush=True)\ntime.sleep(600)\n")
+    with Client(settings(small), env=ME) as client:
+        client.deploy(times(2), name="full-disk")
+        client.deploy(times(3), name="full-disk")
+        jobs = [client.train(script, name=name, wait=False) for name in ("job-stop", "job-delete")]
+        until(lambda: all("begun" in [line.text for line in job.logs()] for job in jobs))
+        if not ballast:
+            for path in small.glob("executor/*/ballast*"):
+                path.unlink()
+        with how(small, 0) if how is full else how(small):
+            assert [] == client.gc().orphans
+            if ballast:
+                client.rollback("full-disk")
+                assert [[2.0]] == client.predict("full-disk", [[1.0]]).values
+            jobs[0].stop()
+            until(lambda: client.job("job-stop").status.state.finished)
+            for name in ("job-stop", "job-delete", "full-disk"):
+                client.delete(name)
+            assert [] == client.list()
+            assert [] == client.gc(apply=True).orphans
+        assert [] == [path.name for part in ("endpoints", "jobs") for path in (small / part).iterdir()]
+        assert [] == list(small.glob("executor/*/open/*"))

@@ -257,6 +257,7 @@ GUARDED = {
         "auth": "who may call an endpoint",
         "identity": "as whom models run",
         "public": "who may call an endpoint",
+        "public_egress": "what containers reach",
         "base": "a registry to ask, and the code of every image",
         "max_body": "limits",
         "deadline_s": "limits",

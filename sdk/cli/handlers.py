@@ -283,6 +283,8 @@ def do_predict(out: Output, *, name: str, inputs: Any, target: str | None = None
     is_list = isinstance(answer.values, list)
     for value in answer.values if is_list else [answer.values]:
         out.line(str(value))
+    if answer.default:
+        out.say("the model's own answer would have come too late: this is its default answer", style="yellow")
     out.say(f"{answer.deployment} answered in {answer.latency_ms:.1f} ms", style="dim")
 
 

@@ -383,6 +383,7 @@ class _Answers:
         self._values: list[Any] = []
         self._deployments: list[str | None] = []
         self._request_id: str | None = None
+        self._default = False
 
     def add(self, response: httpx.Response) -> None:
         """Add an answer; later requests are pinned to the deployment that gave the first one."""
@@ -398,7 +399,9 @@ class _Answers:
         content = response.content
         try:
             content = self._invoker.unwrap(content) if self._invoker.unwrap else content
-            return msgspec.json.decode(content)["predictions"]
+            decoded = msgspec.json.decode(content)
+            self._default = self._default or decoded.get("default") is True
+            return decoded["predictions"]
         except (msgspec.DecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(
                 "the answer is no JSON object with `predictions`",
@@ -414,7 +417,7 @@ class _Answers:
         one = self._deployments[0] if len(set(self._deployments)) == 1 else None
         values = self._values[0] if len(self._values) == 1 else [row for part in self._values for row in part]
         model = self._facts.models.get(one) if one else None
-        return Prediction(values, one, self._request_id, latency_ms, model, self._index)
+        return Prediction(values, one, self._request_id, latency_ms, model, self._index, self._default)
 
 
 _END = "END-OF-SETTINGS"

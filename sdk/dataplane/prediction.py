@@ -23,6 +23,8 @@ class Prediction:
         latency_ms: Milliseconds from the first byte sent to the last one received, retries included.
         model: Hex digest of the deployment's model, if known.
         index: The index of the pandas table that was sent, if any.
+        default: Whether the values, or some of them, are the model's default answer, given because its own would have
+            come too late.
 
     Example:
         >>> answer = Prediction(values=[1, 0], deployment="d1", request_id="r1", latency_ms=2.5)
@@ -36,6 +38,7 @@ class Prediction:
     latency_ms: float = 0.0
     model: str | None = None
     index: Any = field(default=None, repr=False, compare=False)
+    default: bool = False
 
     @property
     def array(self) -> Any:
@@ -77,6 +80,7 @@ class Prediction:
             "request_id": self.request_id,
             "latency_ms": self.latency_ms,
             "model": self.model,
+            **({"default": True} if self.default else {}),
         }
 
     def __len__(self) -> int:

@@ -157,6 +157,27 @@ def check(example: Any, answer: Any, signature: Signature, method: str, *, lists
         raise ConfigError(f"the answer to the example cannot be sent: {why}", hint=hint)
 
 
+def default(value: Any, signature: Signature, method: str, *, streams: bool) -> Any:
+    """Return a default answer as plain JSON.
+
+    Raises:
+        ConfigError: The model could not answer this.
+    """
+    failures: Any = import_module("sdk.serving.failures")
+    why = "the model yields its answer, which has no default" if streams else None
+    try:
+        plain = msgspec.json.decode(import_module("sdk.serving.jsontext").encode_json(value))
+    except failures.RequestError as error:
+        raise ConfigError(f"default: {error.message}", hint=_NO_JSON) from error
+    if why is None and find_spec("numpy") is not None:
+        serving: Any = import_module("sdk.serving.signature")
+        theirs = msgspec.convert(msgspec.to_builtins(signature), serving.ServedSignature)
+        why = import_module("sdk.serving.defaults").DefaultAnswer(plain, theirs, method, 0.0).fault()
+    if why is not None:
+        raise ConfigError(f"default: {why}", hint="give the prediction for one row, as the model returns it")
+    return plain
+
+
 def _unordered(answer: Any) -> str | None:
     """Return why a set cannot hold the values of rows; inside the value of one row, a set becomes a list."""
     return "the model returned a set, which has no order" if type(answer) in {set, frozenset} else None

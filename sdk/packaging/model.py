@@ -7,6 +7,8 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
 from ..errors import ConfigError
 from ..util.names import check_name, name_of
 from ..util.paths import expand
@@ -243,6 +245,7 @@ def model(
     artifacts: str | Path | None = None,
     engine: Literal["onnx", "auto"] | None = None,
     p95_ms: float | None = None,
+    default: Any = msgspec.UNSET,
     **packing: Unpack[Packing],
 ) -> Model:
     """Make a model of a fitted object, a network, a function, or a class with ``predict``.
@@ -272,6 +275,9 @@ def model(
             itself; a log line reports the choice and the reason.
         p95_ms: The latency in milliseconds below which 95 % of the requests should stay. The server joins waiting
             requests into calls that take at most half of it; at most 20 ms if it is left out.
+        default: The prediction for one row (the whole answer of a model that does not answer row by row) that a request
+            gets if the model's own answer would come later than ``p95_ms``, or the server is overloaded. The answer
+            is marked as the default (``Prediction.default``). Without it, late answers are late.
         **packing: Requirements, own code and package indexes; see :class:`sdk.packaging.packing.Packing`.
 
     Raises:
@@ -290,7 +296,9 @@ def model(
 
     if p95_ms is not None and not fields.is_milliseconds(p95_ms):
         raise ConfigError(f"p95_ms must be a number above 0, got {p95_ms!r}", hint="give milliseconds: p95_ms=50")
-    wishes = objects.ObjectOptions(example, method, rowwise, allow_nan, artifacts, engine, p95_ms)
+    if default is not msgspec.UNSET and p95_ms is None:
+        raise ConfigError("default needs p95_ms: the time after which it is given", hint="give milliseconds: p95_ms=50")
+    wishes = objects.ObjectOptions(example, method, rowwise, allow_nan, artifacts, engine, p95_ms, default)
     manifest, folder = objects.pack_object(obj, check_name(name, what="model"), wishes, pack.unpacked(packing))
     return _known(folder, manifest)
 

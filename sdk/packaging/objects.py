@@ -46,6 +46,7 @@ class ObjectOptions:
     artifacts: str | Path | None = None
     engine: str | None = None
     p95_ms: float | None = None
+    default: Any = msgspec.UNSET
 
 
 def pack_object(obj: Any, name: str, wishes: ObjectOptions, packing: Packing) -> tuple[Manifest, Path]:
@@ -80,6 +81,9 @@ def _pack(obj: Any, name: str, flavour: Flavour, wishes: ObjectOptions, packing:
         if saved.needs is not None:
             portability.check(saved.needs, shipped, read, asked=prepared is not None)
         signature = _signature(flavour, live, traits, trial, prepared, wishes)
+        if wishes.default is not msgspec.UNSET:
+            streams = isinstance(trial.answer, Streamed)
+            options["default"] = answers.default(wishes.default, signature, method, streams=streams)
         return Parts(
             name=name,
             flavour=flavour.name,

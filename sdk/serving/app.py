@@ -18,6 +18,7 @@ import msgspec
 from . import media, streams, v2
 from .codecs import Answer, Input, decode, encode, media_type, unsupported
 from .convert import DATATYPES
+from .defaults import as_default, replaces
 from .failures import RequestError, bad_input
 from .jsontext import encode_json
 from .media import BINARY, EVENTS, JSON, NPY
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from .bundle import Bundle
+    from .defaults import DefaultAnswer
     from .logs import Log
     from .outputs import Outputs
     from .settings import ServerSettings
@@ -49,7 +51,20 @@ _STREAM_HEADERS = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"
 class ServerExchange:
     """One request while it is being handled."""
 
-    __slots__ = ("began", "body", "failed", "headers", "id", "items", "method", "path", "rows", "scope", "traced")
+    __slots__ = (
+        "began",
+        "body",
+        "default",
+        "failed",
+        "headers",
+        "id",
+        "items",
+        "method",
+        "path",
+        "rows",
+        "scope",
+        "traced",
+    )
 
     def __init__(self, scope: Mapping[str, Any], request_id: str, began: float) -> None:
         self.scope = scope
@@ -63,6 +78,7 @@ class ServerExchange:
         self.items: int | None = None  # of a streamed answer
         self.failed = 0  # the status of an error after the head of a streamed answer
         self.traced = TracedRequest(request_id, self.headers)
+        self.default = False  # whether it got the default answer
 
     @property
     def connection(self) -> Any:
@@ -94,13 +110,22 @@ class App:
         bundle: the model's bundle; its manifest names the model and its tensors.
         scheduler: runs the model.
         log: receives the access log.
+        default: the default answer, if the model has one.
     """
 
-    def __init__(self, settings: ServerSettings, bundle: Bundle, scheduler: Scheduler, log: Log) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        bundle: Bundle,
+        scheduler: Scheduler,
+        log: Log,
+        default: DefaultAnswer | None = None,
+    ) -> None:
         self.loaded = False
         self.draining = False
         self.metrics = Metrics()
         self.tracing = Tracing()
+        self._default = default
         self._settings = settings
         self._bundle = bundle
         self._manifest = bundle.manifest
@@ -191,6 +216,8 @@ class App:
             more["trace_id"] = trace
         if exchange.items is not None:
             more["items"] = exchange.items
+        if exchange.default:
+            more["default"] = True
         ms = round(seconds * 1000, 2)
         self._log.info("request", request_id=exchange.id, method=exchange.method, route=kind, status=status, ms=ms,
                        rows=exchange.rows, **more)  # fmt: skip
@@ -279,6 +306,8 @@ class App:
         given = decode(sent, header, exchange.body, self._manifest.signature, self._settings.limits)
         form = EVENTS if given.stream else form
         outputs = await self._run(given, exchange)
+        if exchange.default:
+            return as_default(encode(form, outputs), form)
         if outputs.items is not None:
             if form in streams.FORMS:
                 return Answer(form, b"", _STREAM_HEADERS, pieces=self._pieces(form, outputs.items, exchange))
@@ -297,7 +326,8 @@ class App:
         outputs = await self._run(given, exchange)
         if outputs.items is not None:
             outputs = await self._collected(outputs.items, exchange)
-        return v2.encode(request, outputs, self._manifest.name, self._version)
+        answer = v2.encode(request, outputs, self._manifest.name, self._version)
+        return as_default(answer, BINARY) if exchange.default else answer
 
     async def _run(self, given: Input, exchange: ServerExchange) -> Outputs:
         exchange.rows = given.rows
@@ -305,9 +335,24 @@ class App:
         began = time.monotonic()
         self.tracing.begin(exchange.traced)
         until = exchange.began + self._deadline(exchange)
-        outputs = await self._scheduler.predict(given, until, exchange.gone, exchange.traced)
+        if self._default is None:
+            outputs = await self._scheduler.predict(given, until, exchange.gone, exchange.traced)
+        else:
+            outputs = await self._in_time(self._default, given, until, exchange)
         self.metrics.model_seconds.observe(time.monotonic() - began)
         return outputs
+
+    async def _in_time(self, default: DefaultAnswer, given: Input, until: float, exchange: ServerExchange) -> Outputs:
+        """Return the model's answer, or the default answer if the model's would come too late."""
+        soon = exchange.began + default.seconds
+        try:
+            return await self._scheduler.predict(given, min(until, soon), exchange.gone, exchange.traced)
+        except RequestError as error:
+            if not replaces(error) or until < soon:
+                raise
+        exchange.default = True
+        self.metrics.defaults += 1
+        return default.outputs(given.rows)
 
     async def _collected(self, stream: ItemStream, exchange: ServerExchange) -> Outputs:
         """Return all items of a streamed answer, for a client that did not ask for a stream."""
@@ -379,6 +424,7 @@ class App:
                 "mlport_ready": ("1 while the model takes requests.", int(ready)),
                 "mlport_queue_length": ("Requests that wait for the model.", self._scheduler.queued),
                 "mlport_model_running": ("Requests the model is busy with.", self._scheduler.running),
+                "mlport_defaults_total": ("Requests that got the default answer.", self.metrics.defaults),
             },
             {"mlport_joined_requests": ("Requests in a call of the model that had several.", self._scheduler.joined)},
         )

@@ -216,6 +216,10 @@ def _origin(value: object) -> bool:
     )
 
 
+def _anything(_value: object) -> bool:
+    return True
+
+
 _OPTIONS: dict[str, tuple[Callable[[object], bool], str]] = {
     "trusted": (_names_of_types, "a list of types"),
     "exact": (_flag, "true or false"),
@@ -225,6 +229,7 @@ _OPTIONS: dict[str, tuple[Callable[[object], bool], str]] = {
     "path": (is_relative, "a path inside the bundle"),
     "output": (_text, "the name of an output"),
     "p95_ms": (is_milliseconds, "a number of milliseconds above 0"),
+    "default": (_anything, "any JSON"),
     "trained_by": (_origin, "the hashes of a program and its code"),
 }
 

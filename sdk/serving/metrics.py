@@ -60,6 +60,7 @@ class Metrics:
         self.model_seconds = Histogram(SECONDS)
         self.rows = Histogram(ROWS)
         self.in_flight = 0
+        self.defaults = 0
 
     def count(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request of a kind of route."""

@@ -32,6 +32,7 @@ from . import collector
 from .app import App
 from .batches import Batches
 from .bundle import Bundle, find, verify
+from .defaults import DefaultAnswer
 from .door import keep_out
 from .failures import EXIT_LOAD, StartError
 from .flavours import Predictor, load
@@ -143,7 +144,7 @@ class _Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         self._scheduler = self._make_scheduler(loop)
-        self._app = App(self._settings, self._bundle, self._scheduler, self._log)
+        self._app = App(self._settings, self._bundle, self._scheduler, self._log, self._default())
         self._factory = self._make_factory()
         server = await loop.create_server(self._factory, sock=self._listener, backlog=_BACKLOG)
         self._log.info("listening", address=_address(self._listener), model=self._bundle.manifest.name,
@@ -157,12 +158,21 @@ class _Server:
         return self._code
 
     def _make_scheduler(self, loop: asyncio.AbstractEventLoop) -> Scheduler:
-        manifest, limits = self._bundle.manifest, self._settings.limits
-        p95_ms = limits.p95_ms or manifest.options.get("p95_ms", 0.0)
+        manifest, limits, p95_ms = self._bundle.manifest, self._settings.limits, self._p95_ms()
         library = manifest.flavour not in PYTHON
         signature, most = manifest.signature, limits.max_batch
         batches = Batches(signature, most=most, p95_ms=p95_ms, clock=time.monotonic, library=library)
         return Scheduler(limits, loop, batches, on_loop=library)
+
+    def _p95_ms(self) -> float:
+        return self._settings.limits.p95_ms or float(self._bundle.manifest.options.get("p95_ms", 0.0))
+
+    def _default(self) -> DefaultAnswer | None:
+        """Return the default answer, which needs a latency objective."""
+        manifest, p95_ms = self._bundle.manifest, self._p95_ms()
+        if "default" not in manifest.options or not p95_ms:
+            return None
+        return DefaultAnswer(manifest.options["default"], manifest.signature, manifest.method, p95_ms / 1000)
 
     def _make_factory(self) -> Callable[[], GuardedProtocol]:
         config = Config(

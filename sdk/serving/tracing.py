@@ -13,13 +13,11 @@ import re
 import time
 from contextvars import ContextVar
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from contextvars import Token
-
-    from .logs import Log
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 NEEDED = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
@@ -104,6 +102,13 @@ def log_fields() -> dict[str, Any]:
     return {"request_id": first.id, **({} if trace is None else {"trace_id": trace})}
 
 
+class WritesEvents(Protocol):
+    """The methods of the server's log that are needed here."""
+
+    def info(self, event: str, **values: Any) -> None: ...
+    def warning(self, event: str, **values: Any) -> None: ...
+
+
 class Tracing:
     """OpenTelemetry in a server process; inactive where the model's environment lacks it."""
 
@@ -112,7 +117,7 @@ class Tracing:
         self._tracer: Any = None
         self._provider: Any = None
 
-    def start(self, env: Mapping[str, str], log: Log, attributes: Mapping[str, str]) -> None:
+    def start(self, env: Mapping[str, str], log: WritesEvents, attributes: Mapping[str, str]) -> None:
         """Find OpenTelemetry, and export spans if the environment names an endpoint for them.
 
         Args:

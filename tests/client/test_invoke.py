@@ -79,6 +79,18 @@ def test_predict_gives_plain_values_and_where_they_came_from(server: Any, make: 
     assert answer.latency_ms > 0
 
 
+def test_a_default_answer_is_marked(server: Any, scripted: Any, make: Callable[..., Caller]) -> None:
+    """Also if only one of several requests got it."""
+    server.script.append(scripted.Reply(200, {"predictions": [-1], "default": True}))
+    late, own = make().predict([[1]]), make().predict([[1]])
+    assert (late.default, late.to_dict()["default"]) == (True, True)
+    assert not own.default
+    assert "default" not in own.to_dict()
+    rows = [[place, 0.5] for place in range(500)]
+    server.script = [scripted.Reply(200, {"predictions": [-1], "default": True}, {"x-mlport-deployment": "d1"})]
+    assert make().predict(rows).default
+
+
 def test_connections_are_pooled(server: Any, make: Callable[..., Caller]) -> None:
     """Ten calls use one connection."""
     caller = make()

@@ -105,8 +105,11 @@ def log_fields() -> dict[str, Any]:
 class WritesEvents(Protocol):
     """The methods of the server's log that are needed here."""
 
-    def info(self, event: str, **values: Any) -> None: ...
-    def warning(self, event: str, **values: Any) -> None: ...
+    def info(self, event: str, **values: Any) -> None:
+        """Write a line about normal operation."""
+
+    def warning(self, event: str, **values: Any) -> None:
+        """Write a line about something that may need attention."""
 
 
 class Tracing:

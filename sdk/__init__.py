@@ -125,7 +125,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("importlib.metadata").version("mlport")
     if name == "errors":
         return importlib.import_module(".errors", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # With these two arguments Python adds "Did you mean: 'deploy'?" to the message.
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
 
 
 def __dir__() -> Iterable[str]:

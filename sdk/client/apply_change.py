@@ -92,6 +92,7 @@ class Task:
             smoke_test=self.smoke_test,
             tags=self.tags or {},
             expires_at=self.expires_at,
+            target=session.target,
         )
         change = self.make(live, context)
         plan = session.executor.plan(replace(change, notes=(*change.notes, *self.notes)))

@@ -215,7 +215,7 @@ class Session:
                 provider=self.provider,
                 operation="status",
                 resource=name,
-                hint="`mlport list` shows those there are",
+                hint=f"`mlport list -t {self.target}` shows those there are",
             )
         return found
 

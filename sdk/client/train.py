@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 from ..adapter import Capability, JobSpec, Labels, Materials
 from ..adapter.types import JobStatus
 from ..errors import ConfigError, NotFoundError, PackagingError
-from ..executor import TRANSFER_S
+from ..executor import TRANSFER_S, Event
 from ..executor.change import Change
 from ..packaging.model import Model
 from ..util.names import check_name, suggest_name
@@ -137,6 +137,9 @@ class TrainVerbs(ClientBase):
             plan = session.executor.plan(Change("train", name, txn, job=job, new=name, notes=order.notes))
             if dry_run:
                 return plan
+            if not plan.changes:
+                note = f"job {name!r} ran before with the same content and is not run again; another name would run it"
+                session.tell(Event("note", note))
             materials = Materials(job=job, secret=self._secrets, progress=session.uploading)
             applied = session.executor.apply(plan, materials, deadline=change_deadline(session, None))
         status = applied.status if isinstance(applied.status, JobStatus) else None

@@ -29,7 +29,7 @@ class ChangeContext:
 
     ``split`` is whether several deployments can share an endpoint. ``dark`` is whether one with 0 % can be called.
     ``aside`` is whether one that cannot be called is to run a second time for its smoke test. ``smoke_test`` is whether
-    there is an example for that test. ``expires_at`` is in Unix seconds, 0 for never.
+    there is an example for that test. ``expires_at`` is in Unix seconds, 0 for never. ``target`` is for messages.
     """
 
     name: str
@@ -41,6 +41,7 @@ class ChangeContext:
     smoke_test: bool = True
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     expires_at: int = 0
+    target: str = ""
 
 
 def deployment_id(spec_hash: str, txn: str) -> str:
@@ -365,8 +366,12 @@ def _not_deleting(live: EndpointStatus | None) -> None:
 
 def _existing(live: EndpointStatus | None, context: ChangeContext) -> EndpointStatus:
     if live is None or not live.deployments:
+        where = f" on target {context.target!r}" if context.target else ""
+        option = f" -t {context.target}" if context.target else ""
         raise NotFoundError(
-            f"there is no endpoint {context.name!r}", resource=context.name, hint="`mlport list` shows those there are"
+            f"there is no endpoint {context.name!r}{where}",
+            resource=context.name,
+            hint=f"`mlport list{option}` shows those there are",
         )
     _not_deleting(live)
     return live

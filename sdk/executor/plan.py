@@ -289,7 +289,9 @@ class Planner:
                 f"{live.ref} is being deleted", resource=live.id, retryable=True, hint="try again later"
             )
         if live.labels is not None and live.labels.spec and live.labels.spec != resource.hash[:32]:
-            raise ConflictError(f"{live.ref} exists with another content", resource=live.id, holder=live.labels.owner)
+            hint = f"choose another name, or delete it first: mlport delete {live.labels.endpoint or live.id}"
+            what = f"{live.ref} exists with another content"
+            raise ConflictError(what, resource=live.id, holder=live.labels.owner, hint=hint)
 
     def _make(self, action: Action, resource: Resource, before: str | None) -> Step:
         return Step(

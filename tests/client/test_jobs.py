@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdk.errors import ConfigError, NotFoundError
+import sdk
+from sdk.errors import ConfigError, ConflictError, NotFoundError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,3 +49,32 @@ def test_a_job_that_left_nothing_is_an_error(world: Any, tmp_path: Path) -> None
     with pytest.raises(NotFoundError, match="'night' left no files") as missed:
         job.output(tmp_path / "out")
     assert "MLPORT_OUTPUT_DIR" in str(missed.value.hint)
+
+
+def test_a_job_that_ran_before(world: Any, tmp_path: Path) -> None:
+    """The same content is not run again, which is said; another content is refused with the way out."""
+    script = tmp_path / "train.py"
+    script.write_text("print(1)\n")
+    client = world.client()
+    client.train(script, name="night", requirements=[], wait=False)
+    assert "note" not in world.events
+    client.train(script, name="night", requirements=[], wait=False)
+    assert world.events[-1] == "note"
+    script.write_text("print(2)\n")
+    with pytest.raises(ConflictError, match=r"night\S* exists with another content") as refused:
+        client.train(script, name="night", requirements=[], wait=False)
+    assert refused.value.hint == "choose another name, or delete it first: mlport delete night"
+
+
+def test_a_change_of_an_endpoint_that_is_not_there_names_the_target(world: Any) -> None:
+    """As `status` does, with a command for that target."""
+    with pytest.raises(NotFoundError, match="there is no endpoint 'nope' on target 'fake'") as missed:
+        world.client().promote("nope")
+    assert missed.value.hint == "`mlport list -t fake` shows those there are"
+
+
+def test_a_misspelt_verb_is_suggested() -> None:
+    """Python itself adds the suggestion to the message of the traceback."""
+    with pytest.raises(AttributeError) as missed:
+        _ = sdk.deply
+    assert (missed.value.name, missed.value.obj) == ("deply", sdk)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from sdk.errors import ConfigError, MissingExtraError, SdkError
-from sdk.packaging import answers, axes, columns, examples, fitted, lengths, pickles
+from sdk.packaging import answers, axes, columns, examples, fitted, lengths, missing, pickles
 from sdk.packaging.fitted import UNKNOWN, Fitted
 from sdk.packaging.flavours.canonical import canonical_skops, read_member
 from sdk.packaging.flavours.pytorch import TorchScript
 from sdk.packaging.libraries import installed
 from sdk.packaging.manifest import Signature, Tensor
+from sdk.packaging.model_thread import ModelThread
 from sdk.packaging.pack import Parts, publish
 from sdk.packaging.usercode import running
 from sdk.serving.columns import whole_inputs
@@ -107,10 +109,14 @@ def _asked(path: Path, method: str, prepared: Any, inputs: tuple[Tensor, ...]) -
     with running(f"path: {path.name} cannot be loaded", operation="pack"):
         module: Any = import_module("torch").jit.load(str(path), map_location="cpu").eval()
 
-    def outputs(data: Any) -> dict[str, Any]:
-        return answers.named(TorchScript().predict(module, method, data), (), 1, method, lists=True)
+    with closing(ModelThread(missing.SECONDS)) as thread:
 
-    return lengths.opened(inputs, lengths.Network(outputs, prepared).free())
+        def outputs(data: Any) -> dict[str, Any]:
+            predict = partial(TorchScript().predict, module, method, data)
+            answer = thread.call(predict, "the network's answer to a row of its example", hint="leave example= out")
+            return answers.named(answer, (), 1, method, lists=True)
+
+        return lengths.opened(inputs, lengths.Network(outputs, prepared).free())
 
 
 def recognise(path: Path, trust: str | None) -> FileKind:

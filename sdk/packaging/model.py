@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from ..errors import ConfigError
+from ..util.durations import parse_duration
 from ..util.names import check_name, name_of
 from ..util.paths import expand
 
@@ -246,6 +247,7 @@ def model(
     engine: Literal["onnx", "auto"] | None = None,
     p95_ms: float | None = None,
     default: Any = msgspec.UNSET,
+    answer_within: str | float | None = None,
     **packing: Unpack[Packing],
 ) -> Model:
     """Make a model of a fitted object, a network, a function, or a class with ``predict``.
@@ -278,11 +280,14 @@ def model(
         default: The prediction for one row (the whole answer of a model that does not answer row by row) that a request
             gets if the model's own answer would come later than ``p95_ms``, or the server is overloaded. The answer
             is marked as the default (``Prediction.default``). Without it, late answers are late.
+        answer_within: The longest time for each call of the model while it is packed, and for loading it: seconds, or
+            text such as ``"30m"``; 10 minutes if left out.
         **packing: Requirements, own code and package indexes; see :class:`sdk.packaging.packing.Packing`.
 
     Raises:
         ConfigError: An argument is wrong, or the answer to the example cannot be sent; the message has the reason.
-        PackagingError: The object is not fitted, cannot be written, or its libraries cannot be locked.
+        PackagingError: The object is not fitted, cannot be written, gives no answer in time, or its libraries cannot be
+            locked.
 
     Example:
         >>> import numpy as np
@@ -298,7 +303,8 @@ def model(
         raise ConfigError(f"p95_ms must be a number above 0, got {p95_ms!r}", hint="give milliseconds: p95_ms=50")
     if default is not msgspec.UNSET and p95_ms is None:
         raise ConfigError("default needs p95_ms: the time after which it is given", hint="give milliseconds: p95_ms=50")
-    wishes = objects.ObjectOptions(example, method, rowwise, allow_nan, artifacts, engine, p95_ms, default)
+    seconds = None if answer_within is None else parse_duration(answer_within, field="answer_within")
+    wishes = objects.ObjectOptions(example, method, rowwise, allow_nan, artifacts, engine, p95_ms, default, seconds)
     manifest, folder = objects.pack_object(obj, check_name(name, what="model"), wishes, pack.unpacked(packing))
     return _known(folder, manifest)
 

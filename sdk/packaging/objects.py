@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from sdk.packaging.flavours.base import RoundTrip
 from sdk.packaging.flavours.onnx import Onnx
 from sdk.packaging.flavours.python import Streamed, settled
 from sdk.packaging.manifest import Manifest, Signature, Tensor
+from sdk.packaging.model_thread import ModelThread
 from sdk.packaging.pack import Parts, publish
 from sdk.packaging.usercode import running
 from sdk.serving.parts import PYTHON
@@ -33,6 +35,8 @@ _LOG = logging.getLogger(__name__)
 # Networks give meaningless answers for missing numbers, and an engine is not compared with the estimator on them.
 _NOT_ASKED = frozenset({"keras", "pytorch", "onnx"})
 _ARTIFACTS = "model/artifacts"
+_TIMES = 10  # of the slowest call so far
+_MORE_TIME = 'give it more time with answer_within="30m", or fewer rows in example='
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class ObjectOptions:
     engine: str | None = None
     p95_ms: float | None = None
     default: Any = msgspec.UNSET
+    seconds: float | None = None
 
 
 def pack_object(obj: Any, name: str, wishes: ObjectOptions, packing: Packing) -> tuple[Manifest, Path]:
@@ -65,6 +70,8 @@ def _pack(obj: Any, name: str, flavour: Flavour, wishes: ObjectOptions, packing:
     if wishes.artifacts is not None and flavour.name != "class":
         raise ConfigError(f"artifacts: a {flavour.name} model loads no files", hint="use a class with `load(folder)`")
 
+    thread = ModelThread(wishes.seconds)
+
     def write(folder: Path) -> Parts:
         options = _copy_artifacts(wishes.artifacts, folder)
         if wishes.p95_ms is not None:
@@ -74,13 +81,13 @@ def _pack(obj: Any, name: str, flavour: Flavour, wishes: ObjectOptions, packing:
         trial, live = RoundTrip(method, shipped=shipped), obj
         with portability.files_read() as read:
             if prepared is not None:
-                live = _loaded(obj, folder / options.get("path", "model")) if options.get("load") else obj
-                trial = _ask(flavour, live, trial, examples.argument(prepared))
+                live = _loaded(thread, obj, folder / options.get("path", "model")) if options.get("load") else obj
+                trial = _ask(thread, flavour, live, trial, examples.argument(prepared))
         with running(f"{type(obj).__name__} cannot be written", operation="pack", others=(OSError,)):
             saved = flavour.save(obj, folder / "model", trial)
         if saved.needs is not None:
             portability.check(saved.needs, shipped, read, asked=prepared is not None)
-        signature = _signature(flavour, live, traits, trial, prepared, wishes)
+        signature = _signature(_Answered(thread, flavour, live, trial, prepared), traits, wishes)
         if wishes.default is not msgspec.UNSET:
             streams = isinstance(trial.answer, Streamed)
             options["default"] = answers.default(wishes.default, signature, method, streams=streams)
@@ -96,7 +103,8 @@ def _pack(obj: Any, name: str, flavour: Flavour, wishes: ObjectOptions, packing:
         )
 
     body = None if prepared is None else examples.encode(prepared)
-    return publish(write, packing, example=body, needs=columns.absent(traits.columns))
+    with closing(thread):
+        return publish(write, packing, example=body, needs=columns.absent(traits.columns))
 
 
 def _pack_faster(obj: Any, name: str, wishes: ObjectOptions, packing: Packing) -> tuple[Manifest, Path]:
@@ -161,22 +169,25 @@ def _copy_artifacts(artifacts: str | Path | None, folder: Path) -> dict[str, Any
     return {"path": _ARTIFACTS}
 
 
-def _loaded(obj: Any, files: Path) -> Any:
+def _loaded(thread: ModelThread, obj: Any, files: Path) -> Any:
     """Return the object as the server will use it: instantiated if a class, and loaded from the folder of its files."""
     name = obj.__name__ if isinstance(obj, type) else type(obj).__name__
+    hint = 'give it more time with answer_within="30m"'
     with running(f"{name}() fails", operation="load"):
-        live = obj() if isinstance(obj, type) else copy.copy(obj)
+        make = obj if isinstance(obj, type) else partial(copy.copy, obj)
+        live = thread.call(make, f"{name}()", hint=hint)
     if callable(getattr(live, "load", None)):
-        hint = "it gets the folder with the files of artifacts="
-        with running(f"load({files.name!r}) of {name} fails", operation="load", hint=hint):
-            settled(live.load(str(files)))
+        gets = "it gets the folder with the files of artifacts="
+        with running(f"load({files.name!r}) of {name} fails", operation="load", hint=gets):
+            thread.call(lambda: settled(live.load(str(files))), f"load({files.name!r}) of {name}", hint=hint)
     return live
 
 
-def _ask(flavour: Flavour, live: Any, trial: RoundTrip, data: Any) -> RoundTrip:
+def _ask(thread: ModelThread, flavour: Flavour, live: Any, trial: RoundTrip, data: Any) -> RoundTrip:
     hint = "give example= rows like those it will be asked for"
     with running("the model fails on its own example", operation="predict", hint=hint):
-        answer = flavour.predict(live, trial.method, data)
+        predict = partial(flavour.predict, live, trial.method, data)
+        answer = thread.call(predict, "the model's answer to its example", hint=_MORE_TIME)
     return RoundTrip(trial.method, data, answer, trial.shipped)
 
 
@@ -184,6 +195,7 @@ def _ask(flavour: Flavour, live: Any, trial: RoundTrip, data: Any) -> RoundTrip:
 class _Answered:
     """The answer to the example, and the means to ask for more."""
 
+    thread: ModelThread
     flavour: Flavour
     live: Any
     trial: RoundTrip
@@ -203,11 +215,16 @@ class _Answered:
         """Return the answer to the given number of the example's first rows."""
         with running(f"the model fails on {rows} row of its example alone", operation="predict"):
             data = examples.argument(examples.first_rows(self.prepared, rows))
-            return self.flavour.predict(self.live, self.trial.method, data)
+            return self._predict(data, f"the model's answer to {rows} row of its example", self.thread.seconds)
 
     def ask(self, data: Any) -> Any:
-        """Return the answer to other data."""
-        return self.flavour.predict(self.live, self.trial.method, data)
+        """Return the answer to data that the model may not be made for, on which it gets less time."""
+        seconds = max(missing.SECONDS, _TIMES * self.thread.slowest_s)
+        return self._predict(data, "the model's answer to a changed row of its example", seconds)
+
+    def _predict(self, data: Any, what: str, seconds: float) -> Any:
+        predict = partial(self.flavour.predict, self.live, self.trial.method, data)
+        return self.thread.call(predict, what, hint=_MORE_TIME, seconds=seconds)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the outputs if the answer is a sequence of several."""
@@ -239,15 +256,13 @@ class _Answered:
         return answers.starts_with(found, first)
 
 
-def _signature(  # noqa: PLR0917
-    flavour: Flavour, live: Any, traits: Traits, trial: RoundTrip, prepared: Any, wishes: ObjectOptions
-) -> Signature:
+def _signature(answered: _Answered, traits: Traits, wishes: ObjectOptions) -> Signature:
+    flavour, prepared, trial = answered.flavour, answered.prepared, answered.trial
     if prepared is None:
         nan = traits.allow_nan if wishes.allow_nan is None else wishes.allow_nan
         rowwise = traits.rowwise if wishes.rowwise is None else wishes.rowwise
         records = traits.records or msgspec.UNSET
         return Signature(traits.inputs, columns=traits.columns, rowwise=bool(rowwise), allow_nan=nan, records=records)
-    answered = _Answered(flavour, live, trial, prepared)
     if isinstance(trial.answer, Streamed):
         return _signature_of_stream(answered, traits, wishes)
     names = answered.names()

@@ -368,7 +368,7 @@ def _is_folder(blob: ET.Element) -> bool:
 
 def _listing(content: bytes) -> ET.Element:
     """Parse a page of names; one that declares entities, which can grow without end, does not come from Azure."""
-    if len(content) > _LARGEST_LISTING or b"<!" in content[:1024]:
+    if len(content) > _LARGEST_LISTING or b"<!" in content or b"\0" in content:  # UTF-16 would hide a declaration
         raise PlatformError("the list of blobs is larger than a page or declares entities", provider=PROVIDER)
     try:
         return ET.fromstring(content)  # noqa: S314  see above: no entities

@@ -10,10 +10,11 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import ConflictError, NotFoundError
+from sdk.errors import ConflictError, NotFoundError, UnreadableError
 from sdk.packaging.image.engine import Engine
 from sdk.util import bounded, foreign
 
+from ._errors import PROVIDER
 from ._pipe import Pipe
 
 if TYPE_CHECKING:
@@ -131,9 +132,15 @@ class Host:
         query = {"path": path}
         with self.engine.stream("GET", f"/containers/{name}/archive", params=query, bound=bounded.ANSWER) as pieces:
             data = b"".join(pieces)
-        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-            found = tar.extractfile(tar.next() or "")
-            return found.read() if found is not None else b""
+        try:
+            with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:  # the engine does not compress it
+                member = tar.next()
+                plain = member is not None and member.isreg() and not member.issparse()
+                found = tar.extractfile(member) if member is not None and plain else None
+                return found.read() if found is not None else b""
+        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+            text = f"{path} of {name} cannot be read: the engine sent no whole archive ({error})"
+            raise UnreadableError(text, provider=PROVIDER, operation="ReadFile", resource=name) from error
 
     def pipe(self, name: str, argv: list[str], timeout: float) -> Pipe:
         """Start a command inside a running container and return a connection to it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import io
 import json
 import tarfile
@@ -20,6 +22,7 @@ from sdk.executor import lease
 from sdk.packaging import bundle, files, handover, training
 from sdk.packaging.image import BlobStore, Registries, pull_image
 from sdk.packaging.image.archives import load as load_archive
+from sdk.packaging.image.engine_address import Address
 from sdk.packaging.image.engine_images import check_messages
 from sdk.packaging.image.manifests import ImageConfig
 from sdk.packaging.model import Model
@@ -29,12 +32,13 @@ from sdk.util.redact import Redactor
 from sdk.util.waiting import SystemClock
 from sdk_azureml import _arm, _errors, _storage
 from sdk_azureml import options as azure_options
+from sdk_docker._engine import Host
 from sdk_sagemaker._errors import translate
 from sdk_vertex import _access, options
 from sdk_vertex._errors import border
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LISTS = "[" * 100_000 + "]" * 100_000
@@ -180,11 +184,64 @@ def test_a_library_that_fails_on_depth_is_translated(wrapped: Any) -> None:
 BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><x>&b;</x>'
 
 
-@pytest.mark.parametrize("text", [BOMB, "<x>" * 10, "no xml", ""])
-def test_azure_lists_without_entities(text: str) -> None:
-    """Entities that grow are refused before they are read."""
+HIDDEN = f"<?xml version='1.0' encoding='utf-16'?>{BOMB}"
+
+
+@pytest.mark.parametrize("text", [BOMB, "<x>" * 10, "no xml", "", "\n" * 2000 + BOMB, f"<!--{'-' * 2000}>{BOMB}"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32"])
+def test_azure_lists_without_entities(text: str, encoding: str) -> None:
+    """Entities that grow are refused before they are read, wherever and however they are declared."""
     with pytest.raises(SdkError, match="the list of blobs"):
-        _storage._listing(text.encode())
+        _storage._listing(text.encode(encoding))
+    with pytest.raises(SdkError, match="declares entities"):
+        _storage._listing(HIDDEN.encode("utf-16"))
+
+
+def test_azure_lists_nested_without_end_are_read_without_recursion() -> None:
+    deep = f"{'<x>' * 200_000}{'</x>' * 200_000}".encode()
+    assert not list(_storage._listing(deep).iterfind("./Blobs/Blob"))
+
+
+def archived(data: bytes, kind: bytes = tarfile.REGTYPE, size: int | None = None) -> bytes:
+    info = tarfile.TarInfo("token")
+    info.type, info.linkname, info.size = kind, "/dev/zero", len(data) if size is None else size
+    return info.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % 512 + 1024)
+
+
+ENGINES_ARCHIVES = {
+    "compressed": gzip.compress(archived(bytes(64 << 20))),
+    "nothing": b"",
+    "no archive": b"x" * 2000,
+    "cut": archived(b"x" * 5000)[:1000],
+    "negative size": archived(b"x")[:124] + b"-0000000001\0" + archived(b"x")[136:],
+    "huge": archived(b"x", size=1 << 60),
+}
+
+
+def file_of(data: bytes) -> bytes:
+    """What an adapter takes for a file in a container when the engine sends this archive."""
+
+    class Engine:
+        @contextlib.contextmanager
+        def stream(self, *_: Any, **__: Any) -> Iterator[Iterator[bytes]]:
+            yield iter([data])
+
+    host = Host(lambda: Address("tcp://127.0.0.1:9"))
+    host._engine = Engine()  # type: ignore[assignment]
+    return host.file("container", "/run/token")
+
+
+@pytest.mark.parametrize("case", ENGINES_ARCHIVES)
+def test_an_archive_of_an_engine_that_is_none(case: str) -> None:
+    """The engine sends a plain archive; one that would be unpacked to more than was read is refused."""
+    with pytest.raises(UnreadableError, match="no whole archive"):
+        file_of(ENGINES_ARCHIVES[case])
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_what_is_no_file_in_a_container_is_empty(kind: bytes) -> None:
+    assert b"" == file_of(archived(b"", kind))
+    assert b"secret" == file_of(archived(b"secret"))
 
 
 LAUGHS = "a: &a [1]\n" + "".join(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..errors import SdkError
+from ..errors import JournalError, SdkError
 from ..executor.locks import Locks
 from ..packaging import disk
 from ..util import kept
@@ -46,7 +46,7 @@ class TemporaryRecords:
 
     @cached_property
     def _locks(self) -> Locks:
-        """The locks of the runs; a plan makes no folder for them, and neither does `gc` on a full disk."""
+        """The locks of the runs; making them makes the folder, and sets aside what is in its place."""
         return Locks(self._folder)
 
     @contextlib.contextmanager
@@ -60,8 +60,14 @@ class TemporaryRecords:
     def abandoned(self, target: str) -> list[tuple[str, Passing]]:
         """Return (run, endpoint) of each recorded endpoint on a target, in any region, whose process has ended."""
         found: list[tuple[str, Passing]] = []
+        try:
+            locks = self._locks
+        except JournalError:
+            if self._folder.is_dir():
+                raise
+            return found  # a disk that can hold no further folder: without the folder there are no records
         for path in sorted(self._folder.glob("*.json")):
-            if self._locks.is_free(path.stem):
+            if locks.is_free(path.stem):
                 found += [(path.stem, one) for one in self._read(path) if target in (one.target, one.base)]
         return found
 

@@ -270,11 +270,12 @@ def model(
         allow_nan: Whether missing values are accepted. If left out, the model is tested for each column of the example,
             with a few calls.
         artifacts: File or folder that is passed to the ``load`` method of a class.
-        engine: ``"onnx"`` serves a scikit-learn estimator with ONNX Runtime, which is much faster for forests. Its
-            answers are compared with the estimator's on the example and a thousand rows like it, and it is refused if
-            they differ. Missing numbers are accepted only with ``allow_nan=True``; then include some in the example.
-            ``"auto"`` uses ONNX Runtime if that is possible and takes at most half of the time, and else the estimator
-            itself; a log line reports the choice and the reason.
+        engine: ``"onnx"`` serves an estimator of scikit-learn, XGBoost or LightGBM, or a pipeline of them, with ONNX
+            Runtime, which is much faster for forests and needs none of these libraries where it serves. Its answers are
+            compared with the estimator's on the example and a thousand rows like it, and it is refused if they differ.
+            Missing numbers are accepted only with ``allow_nan=True``; then include some in the example. ``"auto"`` uses
+            ONNX Runtime if that is possible and takes at most half of the time, and else the estimator itself; a log
+            line reports the choice and the reason.
         p95_ms: The latency in milliseconds below which 95 % of the requests should stay. The server joins waiting
             requests into calls that take at most half of it; at most 20 ms if it is left out.
         default: The prediction for one row (the whole answer of a model that does not answer row by row) that a request

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ConfigError, MissingExtraError, PackagingError
-from sdk.packaging import examples, parity
+from sdk.packaging import boosted, examples, parity
 from sdk.packaging.flavours.base import Saved
 from sdk.packaging.flavours.sklearn import Sklearn
 
@@ -52,6 +52,7 @@ class Onnx:
             raise ConfigError(f"engine: a {type(obj).__name__} cannot become ONNX", hint="leave engine= out")
         if not (find_spec("skl2onnx") and find_spec("onnxruntime")):
             raise MissingExtraError("engine='onnx' needs skl2onnx and onnxruntime", hint='pip install "mlport[onnx]"')
+        boosted.register(boosted.libraries_in(obj))
         return replace(Sklearn().traits(obj), allow_nan=False)
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
@@ -107,7 +108,7 @@ def _converted(obj: Any, trial: RoundTrip) -> tuple[bytes, str]:
     told: Exception | None = None
     for single in (False, True):
         try:
-            graph = _convert(obj, _initial_types(trial.data, single=single), output)
+            graph = _convert(boosted.of_table(obj, trial.data), _initial_types(trial.data, single=single), output)
             _answers(_session(graph), trial.data)
         except Exception as error:  # noqa: BLE001  converter and runtime raise almost anything about features they lack
             told = told or error
@@ -132,9 +133,10 @@ def _output(obj: Any, method: str) -> str:
 def _convert(obj: Any, types: list[tuple[str, Any]], output: str) -> bytes:
     to_onnx: Any = import_module("skl2onnx").convert_sklearn
     options = None if output == "variable" else {"zipmap": False}
+    versions = boosted.target_opset() if boosted.libraries_in(obj) else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the converter reads deprecated attributes
-        made = to_onnx(obj, name="model", initial_types=types, options=options)
+        made = to_onnx(obj, name="model", initial_types=types, options=options, target_opset=versions)
     graph: bytes = made.SerializeToString()
     return graph
 

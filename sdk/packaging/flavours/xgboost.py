@@ -35,7 +35,7 @@ class XGBoost:
             allow_nan=True,
             inputs=() if names else width,
             columns=tuple(names) if names else None,
-            categories=hasattr(booster, "get_categories") and not booster.get_categories().empty(),
+            categories=_categories(booster) is not None,
             levels=_levels(booster),
         )
 
@@ -75,12 +75,21 @@ class XGBoost:
             raise PackagingError(f"{type(obj).__name__} is not fitted", operation="pack", hint=hint) from error
 
 
+def _categories(booster: Any, **how: Any) -> Any:
+    """Return XGBoost's object with the categories of a booster, or ``None`` if there are none."""
+    if not hasattr(booster, "get_categories"):
+        return None
+    try:
+        found = booster.get_categories(**how)
+    except import_module("xgboost").core.XGBoostError:
+        return None  # a linear booster, which has no trees to split by category
+    return None if found.empty() else found
+
+
 def _levels(booster: Any) -> tuple[tuple[Any, ...], ...]:
     """Return the levels of a booster's categories if XGBoost and Arrow can export them."""
-    if not hasattr(booster, "get_categories") or not find_spec("pyarrow"):
-        return ()
-    found: Any = booster.get_categories(export_to_arrow=True)
-    listed: list[Any] = [] if found.empty() else [levels for _, levels in found.to_arrow() if levels is not None]
+    found = _categories(booster, export_to_arrow=True) if find_spec("pyarrow") else None
+    listed: list[Any] = [] if found is None else [levels for _, levels in found.to_arrow() if levels is not None]
     return tuple(_whole(levels.to_pylist()) for levels in listed)
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
+from xml.sax.saxutils import unescape
 
 import httpx
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 PROVIDER = "azureml"
+_MESSAGE = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
 
 _BY_STATUS: dict[int, type[errors.PlatformError]] = {
     400: errors.InvalidRequestError,
@@ -99,9 +101,22 @@ def from_answer(response: httpx.Response, operation: str, resource: str | None =
         "retry_after_s": retry_after(response.headers),
     }
     code, message = understood(found)
-    message = message or response.text[:300] or response.reason_phrase
+    message = message or _xml_message(response.text) or response.text[:300] or response.reason_phrase
     code = code or response.headers.get("x-ms-error-code", "")  # storage has it there, and its body is XML
     return made(code, f"{operation} was refused: {message}", **facts)
+
+
+def _xml_message(text: str) -> str:
+    r"""Return the message of an error of the storage, whose body is XML, without the lines about the request.
+
+    Source: https://learn.microsoft.com/rest/api/storageservices/status-and-error-codes2 (certain)
+
+    Example:
+        >>> _xml_message("\ufeff<?xml version='1.0'?><Error><Message>Not &lt;you&gt;.\nRequestId:1</Message></Error>")
+        'Not <you>.'
+    """
+    found = _MESSAGE.search(text)
+    return unescape(found[1]).strip().partition("\n")[0].strip() if found else ""
 
 
 def understood(error: Mapping[str, Any]) -> tuple[str, str]:

@@ -63,7 +63,7 @@ class Remote:
 
     def read(self, ref: Ref, deadline: Deadline) -> Live | None:
         """Read the current state of a resource; ``None`` if the platform does not show it."""
-        return self._look(lambda left: self.adapter.read(ref, timeout=left), deadline)
+        return self._look(lambda left: self.adapter.read(ref, timeout=left), deadline, str(ref))
 
     def observe(self, name: str, deadline: Deadline) -> Sequence[Live]:
         """Return all resources of an endpoint."""
@@ -109,11 +109,12 @@ class Remote:
             Call("delete", live.ref), lambda: self.adapter.delete(live, timeout=deadline.limit(CALL_S)), deadline
         )
 
-    def _look(self, call: Callable[[float], T], deadline: Deadline) -> T:
-        deadline.check("reading")
+    def _look(self, call: Callable[[float], T], deadline: Deadline, what: str = "reading") -> T:
+        deadline.check(what)
         return self._retry.run(lambda: call(deadline.limit(CALL_S)), deadline)
 
     def _send(self, call: Call, send: Callable[[], Ack], deadline: Deadline) -> Reply:
+        deadline.expect(None)
         deadline.check(str(call))
         self.calls.append(call)
         try:

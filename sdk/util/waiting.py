@@ -184,6 +184,7 @@ class Deadline:
         self.seconds = seconds
         self.undo_s = undo_s
         self._start = clock.monotonic()
+        self._awaited: tuple[str, str | None] | None = None
 
     @property
     def left(self) -> float:
@@ -207,10 +208,15 @@ class Deadline:
         """Return the smaller of ``seconds`` and the time left: the time-out of one call."""
         return min(seconds, self.left)
 
+    def expect(self, what: str | None, state: str | None = None) -> None:
+        """Record what is waited for, which the error names if the time passes meanwhile; ``None`` for nothing."""
+        self._awaited = None if what is None else (what, state)
+
     def check(self, what: str, state: str | None = None) -> None:
         """Raise :class:`~sdk.errors.TimedOut` if no time is left."""
         if self.passed:
-            waited = f"{what}: not done after {self.seconds:.0f} s"
+            what, state = self._awaited or (what, state)
+            waited = f"{what}: not done after {self.seconds:.0f} s{f', still {state}' if state else ''}"
             raise TimedOut(waited, waited_s=self.seconds, state=state, hint="give it more time with timeout=")
 
 
@@ -331,6 +337,7 @@ class Poll:
 
     def pause(self, what: str, *, state: str | None = None, error: Exception | None = None) -> None:
         """Wait until the next poll; raise :class:`~sdk.errors.TimedOut` if the deadline has passed."""
+        self._deadline.expect(what, state)
         self._deadline.check(what, state)
         delay = self._next * self._random.uniform(0.8, 1.2)
         self._next = min(self._next * 2, self._longest_s)

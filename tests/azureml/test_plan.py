@@ -200,6 +200,20 @@ def test_parameters_that_are_too_long_for_a_variable() -> None:
         _plan.job_resources(replace(JOB, params={"p": "x" * (128 << 10)}), OPTIONS, {})
 
 
+def test_the_storage_says_why_it_refuses() -> None:
+    """Its body is XML; as documented, with lines about the request, which the error has in a field of its own."""
+    text = "This request is not authorized to perform this operation using this permission."
+    body = (
+        '\ufeff<?xml version="1.0" encoding="utf-8"?><Error><Code>AuthorizationPermissionMismatch</Code>'
+        f"<Message>{text}\nRequestId:d0b5\nTime:2026-12-01T00:00:00Z</Message></Error>"
+    )
+    headers = {"x-ms-error-code": "AuthorizationPermissionMismatch", "x-ms-request-id": "d0b5"}
+    error = _errors.from_answer(httpx.Response(403, text=body, headers=headers), "upload", "data/x")
+    assert (AuthError, f"upload was refused: {text}", "d0b5") == (type(error), error.message, error.request_id)
+    plain = _errors.from_answer(httpx.Response(502, text="<html>Bad gateway</html>"), "upload")
+    assert "<html>Bad gateway</html>" in plain.message
+
+
 def test_the_shell_line_of_a_job() -> None:
     line = _submission.command({"train": {}, "test": {}})
     assert 'MLPORT_DATA_TRAIN="${{inputs.train}}"' in line

@@ -163,7 +163,7 @@ def test_polling_ends_at_the_deadline() -> None:
     poll.pause("endpoint churn")
     poll.pause("endpoint churn")
     assert 10 == clock.monotonic()
-    with pytest.raises(TimedOut, match="endpoint churn: not done after 10 s") as late:
+    with pytest.raises(TimedOut, match="endpoint churn: not done after 10 s, still Creating") as late:
         poll.pause("endpoint churn", state="Creating")
     assert (10, "Creating") == (late.value.waited_s, late.value.state)
 

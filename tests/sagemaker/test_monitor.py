@@ -123,6 +123,7 @@ class InPeriods(CloudWatch):
         for query in params["MetricDataQueries"]:
             stat = query["MetricStat"]
             period = stat["Period"]
+            assert 0 == start % 60 == period % 60, "CloudWatch takes periods of whole minutes"
             asked = stat["Metric"]["MetricName"] in {"ModelLatency", "Invocations"}
             found = sorted({(at - start) // period for at in self.moments if asked and start <= at < end})
             times = [datetime.fromtimestamp(start + number * period, UTC) for number in found]

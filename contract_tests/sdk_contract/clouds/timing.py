@@ -65,6 +65,11 @@ class Line:
         self._since = pace.clock()
         self._shown = False
         self._passed: list[tuple[str, float]] = []
+        self._held: Callable[[], bool] | None = None
+
+    def hold(self, until: Callable[[], bool]) -> None:
+        """Let no step end before a condition holds, as when an operation is stuck."""
+        self._held = until
 
     def show(self) -> str:
         """Return the state, and count it as shown to a client."""
@@ -102,7 +107,7 @@ class Line:
             self._since, self._shown = self._pace.clock(), False
 
     def _over(self, step: Step) -> bool:
-        if step.until is not None and not step.until():
+        if any(condition is not None and not condition() for condition in (step.until, self._held)):
             return False
         if step.seconds == float("inf"):
             return False

@@ -164,3 +164,4 @@ def hide(late: Late, request: Request) -> None:
 def _stick(operation: Operation, request: Request) -> None:
     if request.hit_by("stuck") and request.fault:
         operation.stuck_until = time.monotonic() + (request.fault.seconds or float("inf"))
+        operation.line.hold(lambda: time.monotonic() >= operation.stuck_until)

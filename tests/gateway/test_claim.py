@@ -116,6 +116,16 @@ def test_it_ends_when_another_gateway_has_the_folder() -> None:
     shutil.rmtree(value.folder)
 
 
+def test_it_ends_without_its_folder() -> None:
+    """No client finds it any more, and so none could stop it."""
+    value = Endpoint()
+    pid = value.start()["gateway"]["pid"]
+    value.put(d1=value.deployment("d1"))
+    replica = value.status()["deployments"]["d1"]["replicas"]["d1-0"]["pid"]
+    shutil.rmtree(value.folder)
+    until(lambda: not lives(pid) and not lives(replica))
+
+
 @pytest.mark.parametrize("replace", [_a_folder, _a_link, _a_pipe])
 def test_an_address_that_is_no_file_is_not_waited_for(replace: Callable[[Path], None]) -> None:
     value = Endpoint()

@@ -26,7 +26,7 @@ _TYPES: dict[str, Any] = {"int": int, "float": float, "duration": parse.DURATION
 def run(argv: list[str], *, environ: Mapping[str, str]) -> int:
     """Run one command and return its exit code."""
     out = Output(environ=environ)
-    with signals.raising():
+    with signals.Raising():
         try:
             return _run(out, argv, environ)
         except click.exceptions.Exit as done:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from contextlib import contextmanager
 
 from ..util.terminated import Terminated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
     from types import FrameType
     from typing import Any, NoReturn
 else:
@@ -33,23 +32,28 @@ def exit_at_once() -> None:
     _handle(_exit)
 
 
-@contextmanager
-def raising() -> Generator[None]:
-    """Raise ``KeyboardInterrupt`` in the block on Ctrl-C, :class:`sdk.util.terminated.Terminated` on other signals."""
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    hook = sys.unraisablehook
-    _handle(_raise)
-    sys.unraisablehook = _not_lost(hook)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+class Raising:
+    """Raise ``KeyboardInterrupt`` in the block on Ctrl-C, :class:`sdk.util.terminated.Terminated` on other signals.
+
+    A class, since a generator would need ``contextlib``, whose import takes longer than everything else here.
+    """
+
+    def __enter__(self) -> None:
+        """Install the handlers."""
+        self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._hook = sys.unraisablehook
+        _handle(_raise)
+        sys.unraisablehook = _not_lost(self._hook)
+
+    def __exit__(self, *_: object) -> None:
+        """Restore the handlers that were there before."""
+        for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        sys.unraisablehook = hook
+        sys.unraisablehook = self._hook
 
 
 def code_of(stop: BaseException | None) -> int:
-    """Return the exit code for an exception that :func:`raising` has raised."""
+    """Return the exit code for an exception that :class:`Raising` has raised."""
     return 128 + int(getattr(stop, "signal", signal.SIGINT))
 
 

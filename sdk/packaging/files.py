@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from sdk.errors import ConfigError, MissingExtraError, SdkError
-from sdk.packaging import answers, axes, columns, examples, fitted, lengths, missing, pickles
+from sdk.packaging import answers, axes, code, columns, examples, fitted, lengths, missing, pickles, portability
 from sdk.packaging.fitted import UNKNOWN, Fitted
 from sdk.packaging.flavours.canonical import canonical_skops, read_member
 from sdk.packaging.flavours.pytorch import TorchScript
 from sdk.packaging.libraries import installed
 from sdk.packaging.manifest import Signature, Tensor
 from sdk.packaging.model_thread import ModelThread
+from sdk.packaging.needs import is_own
 from sdk.packaging.pack import Parts, publish
 from sdk.packaging.usercode import running
 from sdk.serving.columns import whole_inputs
@@ -29,7 +30,7 @@ from sdk.serving.parts import PYTHON
 from sdk.util import foreign
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from sdk.packaging.manifest import Manifest
@@ -72,6 +73,7 @@ def pack_file(path: Path, name: str, about: FileOptions, packing: Packing) -> tu
     if not path.is_file():
         raise ConfigError(f"path: {path} is no file", hint="for a folder use Model.load or Model.from_mlflow")
     found = recognise(path, about.trust)
+    _check_modules(path, found.modules, packing)
     needs = [*_needs(found, path, packing), *columns.absent(found.fitted.names)]
     if found.flavour == "torchscript":
         examples.check_no_table(examples.pandas_table(about.example), "PyTorch")
@@ -102,6 +104,26 @@ def pack_file(path: Path, name: str, about: FileOptions, packing: Packing) -> tu
 
     body = None if prepared is None else examples.encode(prepared)
     return publish(write, packing, example=body, needs=needs)
+
+
+def _check_modules(path: Path, modules: Collection[str], packing: Packing) -> None:
+    """Refuse a file that refers to objects of modules of the user that are not packed.
+
+    Raises:
+        ConfigError: It refers to one, or to the program that wrote the file.
+    """
+    tops = {module.partition(".")[0] for module in modules}
+    if found := sorted(tops & {"__main__", "__mp_main__"}):
+        what = f"path: {path.name} refers to objects of {found[0]}, the program that wrote it"
+        raise ConfigError(
+            f"{what}, which the server does not have",
+            hint="give the live object to sdk.model(), or write the file with cloudpickle",
+        )
+    if packing.get("requirements"):  # which may have a folder or wheel with the module
+        return
+    for top in sorted(tops.difference(code.collect(packing.get("code", ())).modules)):
+        if is_own(top):
+            raise portability.not_packed(f"path: {path.name} refers to {top}", top)
 
 
 def _asked(path: Path, method: str, prepared: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -72,9 +72,9 @@ def check(needs: Needs, shipped: Collection[str], read: dict[str, bool], *, aske
     """
     for module, function in needs.own(shipped).items():
         otherwise = ", or import it at the top of the file"
-        raise _left_behind(f"{function} imports {module} when it is called", module, otherwise)
+        raise not_packed(f"{function} imports {module} when it is called", module, otherwise)
     for module, other in left_behind(needs.modules, shipped).items():
-        raise _left_behind(f"code: {other} imports {module}", module)
+        raise not_packed(f"code: {other} imports {module}", module)
     roots = _folders(needs)
     for path, relative in read.items():
         is_near = relative or any(path.startswith(f"{root}{os.sep}") for root in roots)
@@ -89,7 +89,14 @@ def check(needs: Needs, shipped: Collection[str], read: dict[str, bool], *, aske
         raise ConfigError(what, hint=f"{_FILE_HINT}; give example= to have it tried")
 
 
-def _left_behind(what: str, module: str, otherwise: str = "") -> ConfigError:
+def not_packed(what: str, module: str, otherwise: str = "") -> ConfigError:
+    """Return the error about a user's module that the server will not have.
+
+    Args:
+        what: What refers to the module.
+        module: Its name.
+        otherwise: Another way to mend it, as the end of the hint.
+    """
     if module.partition(".")[0] == OURS:
         return ConfigError(
             f"{what}, which the server does not have",

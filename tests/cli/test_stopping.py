@@ -66,6 +66,23 @@ def test_signal_while_python_still_imports(
     assert (code, "", "stopped\n") == (process.returncode, out, err)
 
 
+def test_the_command_line_answers_signals_before_it_imports_anything_large() -> None:
+    """Until then Python answers Ctrl-C with a stack trace."""
+    code = (
+        "import os, sys\nsys.path.insert(0, sys.argv[1])\nbefore = {*sys.modules}\nimport sdk.cli\n"
+        "print(*sorted({*sys.modules} - before))"
+    )
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-I", "-S", "-c", code, str(root)]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    small = {"__future__", "_warnings", "faulthandler", "importlib", "importlib._bootstrap", "types", "warnings"}
+    small |= {"importlib._bootstrap_external"}
+    assert set() == {name for name in loaded if name.partition(".")[0] != "sdk"} - small
+    assert {"sdk", "sdk.cli", "sdk.cli.signals", "sdk.util", "sdk.util.terminated"} == {
+        name for name in loaded if name.partition(".")[0] == "sdk"
+    }
+
+
 def test_signal_outside_of_a_change(tmp_path: Path) -> None:
     """`mock up` waits for its end, takes its mini cloud with it, and leaves the code of the signal."""
     said = ""
@@ -86,7 +103,7 @@ def test_a_signal_finds_its_exception_while_modules_are_half_imported() -> None:
     code = (
         "import os, signal, sys, types\nfrom sdk.cli import signals\n"
         "sys.modules['sdk.util.waiting'] = types.ModuleType('sdk.util.waiting')\n"
-        "try:\n    with signals.raising():\n        os.kill(os.getpid(), signal.SIGTERM)\n        signal.pause()\n"
+        "try:\n    with signals.Raising():\n        os.kill(os.getpid(), signal.SIGTERM)\n        signal.pause()\n"
         "except KeyboardInterrupt as stop:\n    print(type(stop).__name__, signals.code_of(stop))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, TypeAlias
 
 from sdk.adapter import change_times
-from sdk.cli.signals import raising
+from sdk.cli.signals import Raising
 from sdk.client.temporary_endpoints import Passing, TemporaryRecords
 from sdk.errors import ConfigError, Interrupted
 from sdk.util.exchanges import listening
@@ -135,7 +135,7 @@ class LiveRun:
         ending = Ending(life, self._say)
         shared = ending.shared()
         kept = records.kept(self._run, passing)
-        with contextlib.suppress(_Unproved), raising(), listening(self.shapes.add), kept:
+        with contextlib.suppress(_Unproved), Raising(), listening(self.shapes.add), kept:
             try:
                 self._lead(report)
             finally:

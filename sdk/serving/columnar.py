@@ -66,7 +66,9 @@ def _read_arrow(pa: Any, body: bytes, limits: ServerLimits) -> Any:
             _check_count(rows, len(reader.schema), limits)
             batch.validate(full=True)
             batches.append(batch)
-        return pa.Table.from_batches(batches, reader.schema)
+        table = pa.Table.from_batches(batches, reader.schema)
+        _check_text(pa, table, limits)
+        return table
 
 
 def _read_parquet(pa: Any, body: bytes, limits: ServerLimits) -> Any:
@@ -77,21 +79,43 @@ def _read_parquet(pa: Any, body: bytes, limits: ServerLimits) -> Any:
     groups = (about.row_group(number) for number in range(about.num_row_groups))
     if sum(group.total_byte_size for group in groups) > _EXPANSION * limits.max_body:
         raise bad_input("too_complex", "the Parquet file is too large unpacked; send fewer rows at a time", "body")
-    _check_types(pa, file.schema_arrow)
-    table = file.read(use_threads=False)
+    schema = file.schema_arrow
+    _check_types(pa, schema)
+    # Repeated texts take their space once in the file; read as categories, they take it once in memory, too.
+    texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    table = pq.ParquetFile(pa.BufferReader(body), read_dictionary=texts).read(use_threads=False)
     _check_count(table.num_rows, table.num_columns, limits)
+    _check_text(pa, table, limits)
     return _with_durations(pa, table, about.metadata or {})
+
+
+def _check_text(pa: Any, table: Any, limits: ServerLimits) -> None:
+    """Refuse categories whose texts would be too long together if each row had its own."""
+    compute: Any = importlib.import_module("pyarrow.compute")
+    total = 0
+    for column in table.columns:
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else None
+        if kind is None or not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            continue
+        for chunk in column.chunks:
+            lengths = compute.binary_length(chunk.dictionary)
+            total += compute.sum(lengths.take(chunk.indices)).as_py() or 0
+    if total > _EXPANSION * limits.max_body:
+        raise bad_input("too_complex", "the texts are too long unpacked; send fewer rows at a time", "body")
 
 
 def _with_durations(pa: Any, table: Any, metadata: dict[bytes, bytes]) -> Any:
     """Restore durations, which Parquet stores as bare numbers in categories; their unit is in Arrow's metadata."""
     note = metadata.get(b"ARROW:schema")
     written = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(note))) if note else ()
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(table.column_names):
+        places.setdefault(name, []).append(place)
     for field in written:
-        place = table.column_names.index(field.name) if table.column_names.count(field.name) == 1 else -1
         wanted = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        if place < 0 or not pa.types.is_duration(wanted):
+        if len(places.get(field.name, ())) != 1 or not pa.types.is_duration(wanted):
             continue
+        (place,) = places[field.name]
         column = table.column(place)
         if pa.types.is_dictionary(column.type):
             column = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks], column.type.value_type)

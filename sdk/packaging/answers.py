@@ -165,6 +165,9 @@ def default(value: Any, signature: Signature, method: str, *, streams: bool) -> 
     """
     failures: Any = import_module("sdk.serving.failures")
     why = "the model yields its answer, which has no default" if streams else None
+    if not signature.rowwise and any(one.shape[:1] == (-1,) for one in signature.outputs):
+        what = "default: the model returns one value per row, but does not say that rows are independent"
+        raise ConfigError(what, hint="pass rowwise=True if they are; a whole answer of varying length has no default")
     try:
         plain = msgspec.json.decode(import_module("sdk.serving.jsontext").encode_json(value))
     except failures.RequestError as error:

@@ -23,10 +23,17 @@ from sdk.packaging.requirements import (
 )
 from sdk.util import scratch
 from sdk.util.paths import expand
+from sdk.util.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
+
+_OWN_ARGUMENTS = (
+    "allow_nan", "answer_within", "artifacts", "default", "engine", "example", "method", "name", "p95_ms", "rowwise",
+    "trust",
+)  # fmt: skip
+"""The arguments besides :class:`Packing` of the functions that make a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,5 +217,6 @@ def unpacked(keys: Mapping[str, Any]) -> Packing:
     """
     for key in keys:
         if key not in Packing.__annotations__:
-            raise ConfigError(f"unknown argument {key!r}", hint=f"known are {', '.join(Packing.__annotations__)}")
+            known = [*_OWN_ARGUMENTS, *Packing.__annotations__]
+            raise ConfigError(f"unknown argument {key!r}", hint=did_you_mean(key, known))
     return cast("Packing", keys)

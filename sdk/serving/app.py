@@ -44,6 +44,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _REQUEST_ID_HEADERS = {b"x-request-id", b"x-amzn-sagemaker-inference-id"}  # SageMaker passes only the latter
 _FAILED = 400
 _HEALTH = frozenset({"live", "ready"})
+_LEFT = 499  # nginx's status for a client that left before its answer was complete
 _PAUSE_S = 10.0
 _STREAM_HEADERS = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))  # for proxies: send on at once
 
@@ -175,7 +176,7 @@ class App:
             return
         exchange = ServerExchange(scope, self._request_id(scope["headers"]), time.monotonic())
         self.metrics.in_flight += 1
-        status = 499
+        status = _LEFT
         try:
             if exchange.method == "POST":
                 exchange.body = await _read(receive)
@@ -375,7 +376,9 @@ class App:
                 streams.check_time(end)
                 if form == EVENTS:
                     yield streams.PAUSE
-            if form == EVENTS:
+            if stream.left:
+                exchange.failed = _LEFT
+            elif form == EVENTS:
                 yield streams.END
         except Exception as error:  # noqa: BLE001 - as for other responses, see `_guarded`
             answer = self._failed(error, exchange)

@@ -314,6 +314,7 @@ class Scheduler:
                     begun = True
                     self._loop.call_soon_threadsafe(self._settle, [(job, outputs, None)])
                 if not more:
+                    stream.left = job.gone()
                     break
         except BaseException as raised:
             if not begun:

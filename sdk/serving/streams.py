@@ -56,6 +56,8 @@ class ItemStream:
         self._size = 0
         self._wanted = True
         self._ended = False
+        self.left = False
+        """Whether the model was stopped because its client had left."""
         self._error: BaseException | None = None
         self._room = threading.Condition()
         self._changed = asyncio.Event()

@@ -158,6 +158,18 @@ def test_a_default_that_the_model_could_not_give(obj: Any, default: Any, said: s
         model(obj, name="with", example=ROWS, p95_ms=50, default=default, **more)
 
 
+def test_a_default_for_each_row_needs_independent_rows() -> None:
+    """Else one value would be the answer to any number of rows."""
+
+    def each(rows: Any) -> Any:
+        return [float(row[0]) for row in rows]
+
+    with pytest.raises(ConfigError, match="one value per row") as refused:
+        model(each, name="with", example=ROWS, p95_ms=50, default=-1.0)
+    assert "rowwise=True" in str(refused.value.hint)
+    model(each, name="with", example=ROWS, p95_ms=50, default=-1.0, rowwise=True)
+
+
 def test_a_default_needs_an_objective() -> None:
     """Without one there is no moment at which it is given; None is a default like any other value."""
     with pytest.raises(ConfigError, match="default needs p95_ms"):

@@ -209,13 +209,14 @@ def test_items_arrive_as_they_are_yielded(served: Any, tmp_path: Any) -> None:
 
 def test_a_client_that_leaves_stops_the_model(served: Any, tmp_path: Any, tools: Any) -> None:
     """The generator is closed at its next item, and the worker is free."""
-    _, client = served(gated)
+    server, client = served(gated)
     with client.stream("POST", "/score", json={"instances": [str(tmp_path)], "stream": True}) as answer:
         next(answer.iter_lines())
     for number in range(1, 50):
         (tmp_path / str(number)).touch()
     tools.eventually((tmp_path / "closed").exists)
     assert not (tmp_path / "50").exists()
+    tools.eventually(lambda: [one["status"] for one in server.events("request")] == [499])
     assert httpx.get(f"{client.base_url}/ping", trust_env=False).status_code == 200
 
 

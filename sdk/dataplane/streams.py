@@ -63,8 +63,9 @@ class ItemParser:
         if self._whole:
             self._check_size()
             return []
-        *lines, rest = self._rest.split(b"\n")
-        self._rest = rest
+        lines: list[bytearray] = []
+        if b"\n" in piece:  # else a long item would be split again with each piece of it
+            *lines, self._rest = self._rest.split(b"\n")
         self._check_size()
         return [item for line in lines if not self.ended for item in self._line(bytes(line).rstrip(b"\r"))]
 

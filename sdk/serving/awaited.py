@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator
+    from collections.abc import Awaitable, Generator
 
 _lock = threading.Lock()
 _loops: list[asyncio.AbstractEventLoop] = []
@@ -32,7 +32,7 @@ def settled(answer: Any) -> Any:
     return value
 
 
-def iterated(answer: Any) -> Iterator[Any]:
+def iterated(answer: Any) -> Generator[Any]:
     """Iterate over an iterator or an asynchronous iterator, and close it at the end."""
     try:
         if not hasattr(answer, "__anext__"):

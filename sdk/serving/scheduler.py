@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -308,14 +309,15 @@ class Scheduler:
 
         self._streams.add(stream)
         try:
-            for item in iterated(answer):
-                more = stream.put(encode_json(item), wanted) and wanted()
-                if not begun:
-                    begun = True
-                    self._loop.call_soon_threadsafe(self._settle, [(job, outputs, None)])
-                if not more:
-                    stream.left = job.gone()
-                    break
+            with closing(iterated(answer)) as items:
+                for item in items:
+                    more = stream.put(encode_json(item), wanted) and wanted()
+                    if not begun:
+                        begun = True
+                        self._loop.call_soon_threadsafe(self._settle, [(job, outputs, None)])
+                    if not more:
+                        stream.left = job.gone()
+                        break
         except BaseException as raised:
             if not begun:
                 raise

@@ -19,6 +19,7 @@ import signal
 import socket
 import stat
 import sys
+import threading
 import time
 from email.utils import formatdate
 from pathlib import Path
@@ -52,6 +53,7 @@ _TICK_S = 0.5
 _SUMMARY_S = 60.0
 _POLL_S = 0.02
 _HANDSHAKE_S = 0.05  # for connections that are half set up when new ones are blocked
+_EXPORT_S = 2.0
 _LATE_S = 1.0  # for connections whose request is in transit when listening ends
 _leave: Callable[[int], NoReturn] = os._exit  # the original, since `crashes` replaces it later
 
@@ -251,8 +253,14 @@ class _Server:
         rejected = self._scheduler.reject_all()
         await self._wait(_LATE_S, self._all_answered)
         self._app.summarise()
-        await asyncio.to_thread(self._app.tracing.stop)
+        await self._export_spans()
         self._log.info("stopped", rejected=rejected)
+
+    async def _export_spans(self) -> None:
+        """Export the spans that wait, but do not wait for a collector that does not answer."""
+        exporting = threading.Thread(target=self._app.tracing.stop, daemon=True)
+        exporting.start()
+        await self._wait(_EXPORT_S, lambda: not exporting.is_alive())
 
     async def _stop_listening(self, server: asyncio.Server) -> None:
         """Close the listening socket; closing resets connections in its backlog, so those are accepted first."""

@@ -180,6 +180,6 @@ class Tracing:
         span.end()
 
     def stop(self) -> None:
-        """Export the spans that wait; blocks for a moment."""
+        """Export the spans that wait; the exporter decides how long it waits for its collector."""
         if self._provider is not None:
             self._provider.force_flush(2000)

@@ -8,7 +8,7 @@ import socket
 import threading
 from contextlib import suppress
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from hypothesis import given
@@ -82,6 +82,28 @@ def test_an_item_without_end_is_given_up(kind: str, body: bytes) -> None:
         body = body.replace(b"\n", b"")
     with pytest.raises(UnreadableError, match="more than 1,000 bytes"):
         parsed(ItemParser(kind, 1000), body, set(range(0, 16_000, 100)))
+
+
+@pytest.mark.parametrize("kind", [EVENTS, "application/x-ndjson"])
+def test_a_long_item_is_split_once(kind: str) -> None:
+    """The work must not grow with the square of its size."""
+    splits: list[int] = []
+
+    class Counted(bytearray):
+        def split(self, *how: Any) -> list[bytearray]:
+            splits.append(len(self))
+            return super().split(*how)
+
+        def __iadd__(self, piece: Any) -> Self:  # type: ignore[misc]  # else the result would be a bytearray
+            self.extend(piece)
+            return self
+
+    parser = ItemParser(kind, 10_000_000)
+    parser._rest = Counted()
+    begin = b'data: "' if kind == EVENTS else b'"'
+    found = [one for piece in (begin, *[b"x" * 1000] * 1000, b'"\n\n') for one in parser.feed(piece)]
+    assert found == ["x" * 1_000_000]
+    assert len(splits) == 1
 
 
 class Sending:

@@ -220,6 +220,25 @@ def test_a_client_that_leaves_stops_the_model(served: Any, tmp_path: Any, tools:
     assert httpx.get(f"{client.base_url}/ping", trust_env=False).status_code == 200
 
 
+def failing_at_its_end(rows: Any) -> Any:
+    try:
+        while True:
+            yield 1
+    finally:
+        raise ValueError("while it was closed")
+
+
+def test_a_failure_while_the_iterator_is_closed_is_logged(served: Any, tools: Any) -> None:
+    """Its client has left, but the author of the model wants to know; the worker goes on."""
+    server, client = served(failing_at_its_end)
+    for _ in range(2):
+        with client.stream("POST", "/score", json={"instances": [1], "stream": True}) as answer:
+            next(answer.iter_lines())
+    tools.eventually(lambda: len(server.events("model_error")) == 2)
+    assert "while it was closed" in server.events("model_error")[0]["trace"]
+    assert server.unparsed == []
+
+
 def test_a_slow_client_slows_the_model(served: Any, tmp_path: Any, tools: Any) -> None:
     """The server keeps few items in memory; all of them arrive."""
     _, client = served(large)

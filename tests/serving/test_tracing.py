@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -129,6 +130,16 @@ def exporter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     package = f"opentelemetry-exporter-otlp-proto-http=={version('opentelemetry-sdk')}"
     subprocess.run([*uv, package], check=True, timeout=120)
     return folder
+
+
+def test_a_collector_that_does_not_answer(bundles: Any, start: Callable[..., Any], exporter: Path) -> None:
+    """It delays neither answers nor the end of the server, which goes on without the exporter's ten seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        server = start(bundles.function(traced), OTEL_EXPORTER_OTLP_ENDPOINT=url, PYTHONPATH=str(exporter),
+                       OTEL_EXPORTER_OTLP_TIMEOUT="20").ready()  # fmt: skip
+        post(server, [1], **HEADERS)
+        assert server.terminate() == 0
 
 
 def test_spans_are_exported(bundles: Any, start: Callable[..., Any], exporter: Path) -> None:

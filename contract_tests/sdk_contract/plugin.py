@@ -24,13 +24,18 @@ pytest.register_assert_rewrite(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of a run on a real account."""
+    """Add the options of a run on a real account, and of one with the least rights."""
     group = parser.getgroup("mlport contract")
     group.addoption("--live", action="store_true", help="run the live suite on a real account; this costs money")
     # Plugins get short options in capitals only; pytest's own plugins and xdist add theirs this way.
     add = getattr(group, "_addoption")  # noqa: B009
     add("-t", "--target", dest="live_target", metavar="NAME", help="target of mlport.toml that --live runs on")
     group.addoption("--budget-usd", type=float, metavar="USD", help="what --live may cost; it stops there")
+    group.addoption(
+        "--under-policy",
+        action="store_true",
+        help="enforce on mini clouds the policy that the adapter gives a deployer",
+    )
     group.addoption(
         "--live-report", type=Path, default=Path("live-report"), metavar="DIR", help="folder for the report of --live"
     )

@@ -13,10 +13,11 @@ A test file of an adapter is a rig, the fixture made from it, and one class per 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import time
 from abc import ABC, abstractmethod
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import httpx
@@ -328,6 +329,21 @@ def shared_state(factory: pytest.TempPathFactory) -> Path:
     return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "state"
 
 
+@contextmanager
+def under_policy(rig: Any) -> Generator[None]:
+    """Enforce the policy that the adapter gives a deployer, on rigs of mini clouds."""
+    guard = getattr(getattr(rig, "cloud", None), "rights", None)
+    if guard is None:
+        yield
+        return
+    adapter = rig.make()
+    policy = json.loads(adapter.policy("deployer", "json", ()))
+    adapter.close()
+    with guard.enforced(policy):
+        yield
+    assert not guard.denied, f"the policy of a deployer lacks what the suite needs: {guard.denied}"
+
+
 def rig_fixture(*rigs: type[Rig]) -> Any:
     """Return the pytest fixture ``rig``: one target for a whole test file; tests run on each of several rigs."""
 
@@ -336,7 +352,9 @@ def rig_fixture(*rigs: type[Rig]) -> Any:
         with pytest.MonkeyPatch.context() as patch:
             if "MLPORT_STATE_DIR" not in os.environ:  # models and environments are made once for all rigs
                 patch.setenv("MLPORT_STATE_DIR", str(shared_state(tmp_path_factory)))
-            with request.param(tmp_path_factory.mktemp("rig"), live=request.config.getoption("--live")) as made:
+            limited = under_policy if request.config.getoption("--under-policy") else nullcontext
+            live = request.config.getoption("--live")
+            with request.param(tmp_path_factory.mktemp("rig"), live=live) as made, limited(made):
                 yield made
 
     return fixture

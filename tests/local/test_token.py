@@ -16,6 +16,7 @@ import pytest
 
 from sdk.client import Client
 from sdk.errors import SdkError
+from sdk.util.verbose import _FORMATTER, _HANDLER, CALLS, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +27,13 @@ if TYPE_CHECKING:
 @pytest.fixture
 def client(state: Path) -> Iterator[Client]:
     settings = {"default": "local", "state_dir": str(state), "log": "debug"}
+    levels = {name: logging.getLogger(name).level for name in (OURS, CALLS)}
     with Client(settings, env={"MLPORT_OWNER": "me"}) as made:
         yield made
+    _FORMATTER.redactors = []
+    for logger, level in levels.items():  # else the tests that follow in this process write to standard error
+        logging.getLogger(logger).setLevel(level)
+        logging.getLogger(logger).removeHandler(_HANDLER)
 
 
 def token_of(state: Path, name: str) -> str:

@@ -146,6 +146,17 @@ def test_doctor_names_what_is_missing(place: Any, client: Any) -> None:
     assert "mlport policy --for ci --target aws" in str(ci.hint)
 
 
+def test_doctor_looks_at_the_containers_role_apart(place: Any, client: Any) -> None:
+    """What the caller may do says nothing about the role, and the other way round."""
+    mine, theirs = policy(client, "deployer"), policy(client, "runtime")
+    with place.cloud.rights.enforced(mine, runtime=theirs):
+        assert checks(client)["rights runtime"].ok
+    with place.cloud.rights.enforced(mine, runtime=without(theirs, "cloudwatch:PutMetricData")):
+        found = checks(client)
+    assert (True, False) == (found["rights deployer"].ok, found["rights runtime"].ok)
+    assert "cloudwatch:PutMetricData" in found["rights runtime"].detail
+
+
 def test_doctor_says_unknown_without_the_right_to_ask(place: Any, client: Any) -> None:
     given = without(policy(client, "deployer"), "iam:SimulatePrincipalPolicy")
     with place.cloud.rights.enforced(given):

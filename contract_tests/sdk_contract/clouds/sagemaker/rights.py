@@ -257,7 +257,7 @@ class Simulation:
     """``SimulatePrincipalPolicy``, which returns what an identity may do; moto does not support this call.
 
     Args:
-        rights: The policy that applies to all callers.
+        rights: The policies of all callers and of the containers' role.
         admits: Checks the signature of a request.
     """
 
@@ -283,7 +283,9 @@ class Simulation:
         form = _form(request)
         actions, resources = _members(form, "ActionNames"), _members(form, "ResourceArns") or ["*"]
         context = self._context(form)
-        found = "".join(self._result(action, one, context) for action in actions for one in resources)
+        role = ":role/" in form.get("PolicySourceArn", "")  # that of the containers; callers are users here
+        policy = self._rights.runtime if role else self._rights.policy
+        found = "".join(self._result(policy, action, one, context) for action in actions for one in resources)
         body = f"<EvaluationResults>{found}</EvaluationResults><IsTruncated>false</IsTruncated>"
         text = (
             '<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">'
@@ -301,8 +303,7 @@ class Simulation:
             (name, form.get(f"{prefix}{number}.ContextKeyValues.member.1", "")) for number, name in names.items()
         )
 
-    def _result(self, action: str, resource: str, context: tuple[tuple[str, str], ...]) -> str:
-        policy = self._rights.policy
+    def _result(self, policy: Any, action: str, resource: str, context: tuple[tuple[str, str], ...]) -> str:
         allowed = policy is None or self._rights.allows(policy, Need(action, resource, context))
         decision = "allowed" if allowed else "implicitDeny"
         return (

@@ -307,15 +307,14 @@ class App:
         given = decode(sent, header, exchange.body, self._manifest.signature, self._settings.limits)
         form = EVENTS if given.stream else form
         outputs = await self._run(given, exchange)
-        if exchange.default:
-            return as_default(encode(form, outputs), form)
         if outputs.items is not None:
             if form in streams.FORMS:
                 return Answer(form, b"", _STREAM_HEADERS, pieces=self._pieces(form, outputs.items, exchange))
             outputs = await self._collected(outputs.items, exchange)
         if form == NPY == sent and not outputs.is_one_tensor and NPY not in (exchange.header(b"accept") or b"").lower():
             form = JSON  # the request's form does not require the same form of response
-        return encode(form, outputs)
+        answer = encode(form, outputs)
+        return as_default(answer, form) if exchange.default else answer
 
     async def _infer(self, exchange: ServerExchange) -> Answer:
         self._check_loaded()

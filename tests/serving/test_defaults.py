@@ -80,6 +80,17 @@ def test_the_forms_of_a_default_answer(served: Any) -> None:
     assert events.text.startswith("data: 7\n\n")
 
 
+def test_a_default_that_is_no_array_is_json_for_a_request_that_is_one(bundles: Any, start: Callable[..., Any]) -> None:
+    """The form of a request binds the default answer no more than the model's own."""
+    options = {"p95_ms": 100, "default": {"mean": 0.5, "note": None}}
+    server = start(bundles.function(sleeping, options=options)).ready()
+    body = io.BytesIO()
+    np.save(body, np.array([[1.0]]))
+    headers = {"content-type": "application/x-npy"}
+    answer = httpx.post(f"{server.url}/invocations", content=body.getvalue(), headers=headers, trust_env=False)
+    assert answer.json() == {"predictions": {"mean": 0.5, "note": None}, "default": True}
+
+
 def test_an_overloaded_server_gives_it_at_once(served: Any) -> None:
     """Requests that find the queue full do not wait, and none of them is an error."""
     _, client = served(options={"p95_ms": 1500, "default": -1}, MLPORT_MAX_QUEUE="0", MLPORT_MAX_BATCH="1")

@@ -75,12 +75,12 @@ class ReadVerbs(ClientBase):
             >>> sdk.predict("churn", [[1.0, 2.0]]).values
             [3.0]
         """
-        session, seconds = self.session(target), _maybe(timeout)
-
-        def call(caller: Caller, left: float | None) -> Prediction:
-            return caller.predict(inputs, deployment=deployment, timeout=left)
-
-        return self._called(session, name, call, seconds)
+        return self._called(
+            self.session(target),
+            name,
+            lambda caller, left: caller.predict(inputs, deployment=deployment, timeout=left),
+            _maybe(timeout),
+        )
 
     async def apredict(
         self,
@@ -92,12 +92,12 @@ class ReadVerbs(ClientBase):
         timeout: str | float | None = None,  # noqa: ASYNC109  # the same arguments as predict
     ) -> Prediction:
         """Do the same as :meth:`predict` asynchronously; only the first read of the endpoint blocks the event loop."""
-        session, seconds = self.session(target), _maybe(timeout)
-
-        async def call(caller: Caller, left: float | None) -> Prediction:
-            return await caller.apredict(inputs, deployment=deployment, seconds=left)
-
-        return await self._acalled(session, name, call, seconds)
+        return await self._acalled(
+            self.session(target),
+            name,
+            lambda caller, left: caller.apredict(inputs, deployment=deployment, seconds=left),
+            _maybe(timeout),
+        )
 
     def stream(
         self,
@@ -131,12 +131,12 @@ class ReadVerbs(ClientBase):
             >>> for item in sdk.stream("story", ["Once upon a time"]):  # doctest: +SKIP
             ...     print(item, end="", flush=True)
         """
-        session, seconds = self.session(target), _maybe(timeout)
-
-        def call(caller: Caller, left: float | None) -> Stream:
-            return caller.stream(inputs, deployment=deployment, timeout=left)
-
-        return self._called(session, name, call, seconds)
+        return self._called(
+            self.session(target),
+            name,
+            lambda caller, left: caller.stream(inputs, deployment=deployment, timeout=left),
+            _maybe(timeout),
+        )
 
     async def astream(
         self,
@@ -148,12 +148,12 @@ class ReadVerbs(ClientBase):
         timeout: str | float | None = None,  # noqa: ASYNC109  # the same arguments as stream
     ) -> AsyncStream:
         """Do the same as :meth:`stream` asynchronously: ``async for item in await client.astream(…)``."""
-        session, seconds = self.session(target), _maybe(timeout)
-
-        async def call(caller: Caller, left: float | None) -> AsyncStream:
-            return await caller.astream(inputs, deployment=deployment, seconds=left)
-
-        return await self._acalled(session, name, call, seconds)
+        return await self._acalled(
+            self.session(target),
+            name,
+            lambda caller, left: caller.astream(inputs, deployment=deployment, seconds=left),
+            _maybe(timeout),
+        )
 
     def request(
         self, name: str, inputs: Any, *, deployment: str | None = None, target: str | None = None

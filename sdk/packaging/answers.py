@@ -173,9 +173,7 @@ def default(value: Any, signature: Signature, method: str, *, streams: bool) -> 
     except failures.RequestError as error:
         raise ConfigError(f"default: {error.message}", hint=_NO_JSON) from error
     if why is None and find_spec("numpy") is not None:
-        serving: Any = import_module("sdk.serving.signature")
-        theirs = msgspec.convert(msgspec.to_builtins(signature), serving.ServedSignature)
-        why = import_module("sdk.serving.defaults").DefaultAnswer(plain, theirs, method, 0.0).fault()
+        why = import_module("sdk.serving.defaults").DefaultAnswer(plain, _served(signature), method, 0.0).fault()
     if why is not None:
         raise ConfigError(f"default: {why}", hint="give the prediction for one row, as the model returns it")
     return plain
@@ -193,14 +191,18 @@ def _plainly(answer: Any) -> None:
 
 def _round_trip(example: Any, signature: Signature, method: str, answer: Any, *, lists: bool) -> None:
     """Decode the example's JSON and encode the answer as JSON, as the server will."""
-    serving: Any = import_module("sdk.serving.signature")
     codecs: Any = import_module("sdk.serving.codecs")
     written: Any = import_module("sdk.serving.outputs")
-    theirs = msgspec.convert(msgspec.to_builtins(signature), serving.ServedSignature)
+    theirs = _served(signature)
     limits = import_module("sdk.serving.settings").ServerLimits()
     codecs.decode_instances(examples.encode(example), theirs, limits)
     rows = examples.row_count(example)
     codecs.encode_predictions(written.normalise(answer, theirs, method, rows, lists=lists))
+
+
+def _served(signature: Signature) -> Any:
+    """Return a signature as the server reads it."""
+    return msgspec.convert(msgspec.to_builtins(signature), import_module("sdk.serving.signature").ServedSignature)
 
 
 def _parts() -> Any:

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.errors import TimedOut
-from sdk_azureml import AzureMLAdapter
-from sdk_contract.clouds.azureml.rig import AzureMLRig
-from sdk_contract.clouds.sagemaker.rig import SagemakerRig
-from sdk_contract.clouds.vertex.rig import VertexMiniRig
 from sdk_contract.rig import shared_state
 from sdk_contract.samples import ANSWER
-from sdk_sagemaker import SagemakerAdapter
-from sdk_vertex import VertexAdapter
+from tests.clouds.rigs import AzureML, Sagemaker, Vertex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,20 +18,11 @@ if TYPE_CHECKING:
 STUCK_S, LIMIT = 6.0, "3s"
 
 
-class Sagemaker(SagemakerRig):
-    adapter = SagemakerAdapter
-
-
-class Vertex(VertexMiniRig):
-    adapter = VertexAdapter
+class PunctualVertex(Vertex):
     haste = 1.0  # times of the fault and of the client are the same
 
 
-class AzureML(AzureMLRig):
-    adapter = AzureMLAdapter
-
-
-@pytest.fixture(scope="module", params=[Sagemaker, Vertex, AzureML], ids=lambda kind: kind.__name__.lower())
+@pytest.fixture(scope="module", params=[Sagemaker, PunctualVertex, AzureML], ids=lambda kind: kind.adapter.provider)
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A mini cloud that has the images of both models already."""
     with pytest.MonkeyPatch.context() as patch:

@@ -9,13 +9,8 @@ import pytest
 from sdk.adapter import Labels, Materials, Ref
 from sdk.adapter.shared.transfers import Meter
 from sdk.adapter.shared.uploads import DATA, UNFINISHED
-from sdk_azureml import AzureMLAdapter
-from sdk_contract.clouds.azureml.rig import AzureMLRig
-from sdk_contract.clouds.sagemaker.rig import SagemakerRig
-from sdk_contract.clouds.vertex.rig import VertexMiniRig
 from sdk_contract.samples import write_script
-from sdk_sagemaker import SagemakerAdapter
-from sdk_vertex import VertexAdapter
+from tests.clouds.rigs import AzureML, Sagemaker, Vertex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,18 +26,6 @@ assert file.read_text() == (folder / "rows.csv").read_text() == "1,2\\n3,4\\n5,6
 assert (folder / "deep" / "b c+ü#1.csv").read_text() == "1,2\\n"
 pathlib.Path(os.environ["MLPORT_OUTPUT_DIR"], "seen.txt").write_text("both")
 """
-
-
-class Sagemaker(SagemakerRig):
-    adapter = SagemakerAdapter
-
-
-class Vertex(VertexMiniRig):
-    adapter = VertexAdapter
-
-
-class AzureML(AzureMLRig):
-    adapter = AzureMLAdapter
 
 
 @pytest.fixture(scope="module", params=[Sagemaker, Vertex, AzureML], ids=lambda kind: kind.__name__.lower())

@@ -13,13 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.compare.comparison import Comparison
-from sdk_azureml import AzureMLAdapter
-from sdk_contract.clouds.azureml.rig import AzureMLRig
-from sdk_contract.clouds.sagemaker.rig import SagemakerRig
-from sdk_contract.clouds.vertex.rig import VertexMiniRig
 from sdk_contract.docker_rig import require_engine
-from sdk_sagemaker import SagemakerAdapter
-from sdk_vertex import VertexAdapter
+from tests.clouds.rigs import AzureML, Sagemaker, Vertex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,18 +24,6 @@ if TYPE_CHECKING:
 EXAMPLE = Path(__file__).parents[2] / "examples" / "compare.py"
 TARGETS = ("local", "docker", "sagemaker", "vertex", "azureml")
 LATE = {"sagemaker": ("InvokeEndpoint", 0.02), "vertex": ("RawPredict", 0.04), "azureml": ("Score", 0.08)}  # seconds
-
-
-class Sagemaker(SagemakerRig):
-    adapter = SagemakerAdapter
-
-
-class Vertex(VertexMiniRig):
-    adapter = VertexAdapter
-
-
-class Azure(AzureMLRig):
-    adapter = AzureMLAdapter
 
 
 def write(folder: Path, targets: Mapping[str, Mapping[str, Any]]) -> None:
@@ -59,7 +42,7 @@ def test_all_five_in_one_run(tmp_path: Path) -> None:
     require_engine().close()
     rigs: dict[str, Rig] = {}
     with ExitStack() as stack:
-        for one in (Sagemaker(tmp_path / "s"), Vertex(tmp_path / "v"), Azure(tmp_path / "a")):
+        for one in (Sagemaker(tmp_path / "s"), Vertex(tmp_path / "v"), AzureML(tmp_path / "a")):
             rigs[one.adapter.provider] = stack.enter_context(one)
         own = {"local": {"provider": "local"}, "docker": {"provider": "docker", "base": "debian-packages"}}
         write(tmp_path, {**own, **{name: {"provider": name, **rig.settings()} for name, rig in rigs.items()}})

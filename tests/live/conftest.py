@@ -8,33 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.client import Client
-from sdk_azureml import AzureMLAdapter
-from sdk_contract.clouds.azureml.rig import AzureMLRig
-from sdk_contract.clouds.sagemaker.rig import SagemakerRig
-from sdk_contract.clouds.vertex.rig import VertexMiniRig
 from sdk_contract.live.run import LiveRun
 from sdk_contract.rig import Rig, shared_state
 from sdk_contract.samples import Samples
-from sdk_sagemaker import SagemakerAdapter
-from sdk_vertex import VertexAdapter
+from tests.clouds.rigs import AzureML, Sagemaker, Vertex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 SAMPLES = Samples()
-
-
-class Aws(SagemakerRig):
-    adapter = SagemakerAdapter
-
-
-class Google(VertexMiniRig):
-    adapter = VertexAdapter
-
-
-class Azure(AzureMLRig):
-    adapter = AzureMLAdapter
 
 
 class Account:
@@ -74,7 +57,7 @@ class Account:
         return self.rig.left()
 
 
-@pytest.fixture(scope="module", params=[Aws, Google, Azure], ids=lambda rig: rig.adapter.provider)
+@pytest.fixture(scope="module", params=[Sagemaker, Vertex, AzureML], ids=lambda rig: rig.adapter.provider)
 def account(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     with pytest.MonkeyPatch.context() as patch:
         if "MLPORT_STATE_DIR" not in os.environ:  # environments and images are made once for all

@@ -16,7 +16,7 @@ import sdk_contract.live
 from sdk_contract.live.identity import identifying
 from sdk_contract.live.life import STAGES
 from sdk_contract.live.shapes import recorded
-from tests.live.conftest import Aws, Azure, Google
+from tests.clouds.rigs import AzureML, Sagemaker, Vertex
 
 if TYPE_CHECKING:
     from sdk_contract.clouds.app import App, Match, Request, Response
@@ -30,7 +30,7 @@ STEPS = ["deploy", "predict", "live change", "roll back", "finalize", "logs", "m
 
 @pytest.mark.parametrize(
     "account",
-    [Aws, pytest.param(Google, marks=pytest.mark.full), pytest.param(Azure, marks=pytest.mark.full)],
+    [Sagemaker, pytest.param(Vertex, marks=pytest.mark.full), pytest.param(AzureML, marks=pytest.mark.full)],
     ids=lambda rig: rig.adapter.provider,
     indirect=True,
 )
